@@ -1,0 +1,72 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PY := .venv/bin/python
+STUBS := csi_lvm_iscsi/rpc/pb
+PROTOC := $(PY) -m grpc_tools.protoc -I$(STUBS)=proto \
+	--python_out=. --grpc_python_out=. --mypy_out=. --mypy_grpc_out=. \
+	--plugin=protoc-gen-mypy=.venv/bin/protoc-gen-mypy \
+	--plugin=protoc-gen-mypy_grpc=.venv/bin/protoc-gen-mypy_grpc
+
+.PHONY: help
+help: ## This list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+.PHONY: install
+install: .venv/ready ## The virtual environment .venv, with what requirements.lock pins
+
+.venv/ready: requirements.lock pyproject.toml
+	@command -v python3 >/dev/null && python3 -c 'import ensurepip' 2>/dev/null || \
+		{ echo "== installing python3-venv (apt-get)"; apt-get -q update && apt-get -q -y install python3-venv; }
+	@echo "== making .venv and installing what requirements.lock pins"
+	@python3 -m venv .venv
+	@.venv/bin/pip install --disable-pip-version-check --progress-bar on --require-hashes -r requirements.lock
+	@.venv/bin/pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: demo
+demo: install ## The main job, told as it happens, on real LVM, tgt and iSCSI in the lab
+	@$(PY) -m tests.e2e.demo
+
+.PHONY: test
+test: check unit e2e ## Everything that fits: static checks, unit tests, lab tests
+
+.PHONY: check
+check: install check-generated ## ruff, mypy --strict, import-linter, generated stubs
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+.PHONY: unit
+unit: install ## Unit tests
+	$(PY) -m pytest tests/unit
+
+.PHONY: e2e
+e2e: install ## Tests in the lab
+	$(PY) -m pytest tests/e2e
+
+.PHONY: bench
+bench: install ## Time of our RPCs beside the bare commands, alternating, in one lab run
+	@$(PY) -m tests.e2e.bench
+
+.PHONY: generate
+generate: install ## Generate the stubs in csi_lvm_iscsi/rpc/pb from proto/
+	$(PROTOC) $(STUBS)/csi.proto $(STUBS)/storage.proto
+
+.PHONY: check-generated
+check-generated: install
+	@out=$$(mktemp -d) && trap 'rm -rf $$out' EXIT && \
+	$(subst _out=.,_out=$$out,$(PROTOC)) $(STUBS)/csi.proto $(STUBS)/storage.proto 2>/dev/null && \
+	for stub in $(notdir $(wildcard $(STUBS)/*_pb2*)); do \
+		diff -q $$out/$(STUBS)/$$stub $(STUBS)/$$stub || { echo "stubs differ from proto/: run make generate"; exit 1; }; \
+	done
+
+.PHONY: lock
+lock: install ## Pin dependencies anew in requirements.lock
+	.venv/bin/pip install -q uv
+	.venv/bin/uv pip compile --generate-hashes --universal --python-version 3.11 --extra dev \
+		--no-header --upgrade -o requirements.lock pyproject.toml
+
+.PHONY: clean
+clean: ## Remove the virtual environment and caches
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

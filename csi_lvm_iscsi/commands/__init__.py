@@ -1,0 +1,1 @@
+"""The only room that starts a process: bounded, in a named namespace, argv only."""

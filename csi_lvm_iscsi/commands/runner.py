@@ -1,0 +1,133 @@
+"""Starting one process and waiting for it, for a bounded time."""
+
+import asyncio
+import contextlib
+import enum
+import os
+import shlex
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from csi_lvm_iscsi.model.errors import DriverError, TookTooLong
+
+_log = structlog.get_logger()
+
+# How long a process that was killed may take to end, in seconds. One in uninterruptible sleep
+# (state D) does not end at all; it is left to itself, so that it holds up nobody else.
+_REAP_SECONDS = 1.0
+
+
+class Where(enum.Enum):
+    """In which mount and IPC namespaces a command runs."""
+
+    HOST = "host"
+    """Those of pid 1: lvm would wait for ever on udev's semaphores of another IPC namespace, and
+    iscsiadm must be of the same version as the host's iscsid."""
+
+    HERE = "here"
+    """Our own: file system tools come with the image."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A process that ended: its exit code (negative: the signal) and what it wrote."""
+
+    argv: tuple[str, ...]
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def command(self) -> str:
+        """The command line, for messages."""
+        return shlex.join(self.argv)
+
+
+class CommandFailed(DriverError):
+    """A command ended with an exit code that was not expected."""
+
+    def __init__(self, completed: Completed) -> None:
+        said = (completed.stderr or completed.stdout).strip() or "no output"
+        super().__init__(f"`{completed.command}` failed with exit code {completed.code}: {said}")
+        self.completed = completed
+
+
+class Runner(Protocol):
+    """Runs commands. The product has one (`ProcessRunner`); tests play back recorded ones."""
+
+    async def run(
+        self, *argv: str, where: Where, seconds: float, expect: Sequence[int] = (0,)
+    ) -> Completed:
+        """Run a command to its end and return what it said.
+
+        `seconds` bounds it: past that its whole process group is killed. Raises CommandFailed for
+        an exit code that is not in `expect`, TookTooLong when it was killed.
+        """
+
+
+class ProcessRunner:
+    """Runs commands as processes of this machine."""
+
+    def __init__(self) -> None:
+        self._enter_host = _enter_host()
+
+    async def run(
+        self, *argv: str, where: Where, seconds: float, expect: Sequence[int] = (0,)
+    ) -> Completed:
+        """Run a command; see Runner.run."""
+        command = (*self._enter_host, *argv) if where is Where.HOST else argv
+        # A session of its own: a plain kill would leave grandchildren, which hold the pipes open,
+        # and the wait for their end would hang.
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+            env={**os.environ, "LC_ALL": "C"},
+        )
+        try:
+            async with asyncio.timeout(seconds):
+                stdout, stderr = await process.communicate()
+        except TimeoutError:
+            raise TookTooLong(
+                f"`{shlex.join(argv)}` did not end within {seconds:g} s and was killed; look for "
+                "what it waits on (a hung disk, a stopped daemon), then call again."
+            ) from None
+        finally:
+            if process.returncode is None:
+                await _kill(process)
+        completed = Completed(
+            argv,
+            process.returncode or 0,
+            stdout.decode(errors="replace"),
+            stderr.decode(errors="replace"),
+        )
+        _log.debug("command", command=completed.command, code=completed.code)
+        if completed.code not in expect:
+            raise CommandFailed(completed)
+        return completed
+
+
+async def _kill(process: asyncio.subprocess.Process) -> None:
+    """Kill a process with all its descendants that stayed in its session."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_REAP_SECONDS):
+            await process.wait()
+
+
+def _enter_host() -> tuple[str, ...]:
+    """The prefix that enters pid 1's namespaces; none where we are in them already."""
+    if all(
+        Path(f"/proc/1/ns/{name}").readlink() == Path(f"/proc/self/ns/{name}").readlink()
+        for name in ("mnt", "ipc")
+    ):
+        return ()
+    return ("nsenter", "--target=1", "--mount", "--ipc", "--")

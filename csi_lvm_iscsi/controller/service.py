@@ -1,0 +1,187 @@
+"""CSI Controller: protobuf to model and back."""
+
+from collections.abc import Sequence
+
+from grpc import aio
+from prometheus_client import CollectorRegistry
+
+from csi_lvm_iscsi.controller.volumes import Volumes
+from csi_lvm_iscsi.model.access import check_all
+from csi_lvm_iscsi.model.errors import InvalidArgument
+from csi_lvm_iscsi.model.parameters import Parameters
+from csi_lvm_iscsi.model.volumes import Volume
+from csi_lvm_iscsi.rpc import server
+from csi_lvm_iscsi.rpc.capabilities import capability_of
+from csi_lvm_iscsi.rpc.identity import IdentityService
+from csi_lvm_iscsi.rpc.pb import csi_pb2, csi_pb2_grpc
+from csi_lvm_iscsi.storage_client.inventory import Inventory
+
+_Rpc = csi_pb2.ControllerServiceCapability.RPC
+_CAPABILITIES = (
+    _Rpc.CREATE_DELETE_VOLUME,
+    _Rpc.PUBLISH_UNPUBLISH_VOLUME,
+    _Rpc.LIST_VOLUMES,
+    _Rpc.LIST_VOLUMES_PUBLISHED_NODES,
+    _Rpc.GET_CAPACITY,
+    _Rpc.SINGLE_NODE_MULTI_WRITER,
+)
+
+
+async def serve(endpoint: str, inventory: Inventory, registry: CollectorRegistry) -> None:
+    """Run the role until it is told to end."""
+    # The stubs call unimplemented verbs abstract; gRPC answers UNIMPLEMENTED for them.
+    service = ControllerService(Volumes(inventory))  # type: ignore[abstract]
+
+    def add_services(grpc_server: aio.Server) -> None:
+        csi_pb2_grpc.add_IdentityServicer_to_server(IdentityService(), grpc_server)
+        csi_pb2_grpc.add_ControllerServicer_to_server(service, grpc_server)
+
+    await server.serve(endpoint, add_services, registry)
+
+
+class ControllerService(csi_pb2_grpc.ControllerServicer):
+    """The verbs of CSI Controller that the driver has. The others answer UNIMPLEMENTED."""
+
+    def __init__(self, volumes: Volumes) -> None:
+        self._volumes = volumes
+
+    async def ControllerGetCapabilities(
+        self, request: csi_pb2.ControllerGetCapabilitiesRequest, context: object
+    ) -> csi_pb2.ControllerGetCapabilitiesResponse:
+        """What the controller can do."""
+        return csi_pb2.ControllerGetCapabilitiesResponse(
+            capabilities=[
+                csi_pb2.ControllerServiceCapability(rpc=_Rpc(type=each)) for each in _CAPABILITIES
+            ]
+        )
+
+    async def CreateVolume(
+        self, request: csi_pb2.CreateVolumeRequest, context: object
+    ) -> csi_pb2.CreateVolumeResponse:
+        """Make a volume."""
+        _require(name=request.name)
+        check_all(map(capability_of, request.volume_capabilities))
+        parameters = Parameters.parse(request.parameters)
+        if request.mutable_parameters:
+            raise InvalidArgument("Volumes have no mutable parameters: remove them.")
+        if request.HasField("volume_content_source"):
+            raise InvalidArgument("Volumes are made empty: remove volume_content_source.")
+        volume = await self._volumes.create(
+            request.name,
+            request.capacity_range.required_bytes,
+            request.capacity_range.limit_bytes,
+            parameters,
+        )
+        return csi_pb2.CreateVolumeResponse(volume=_message(volume))
+
+    async def DeleteVolume(
+        self, request: csi_pb2.DeleteVolumeRequest, context: object
+    ) -> csi_pb2.DeleteVolumeResponse:
+        """Remove a volume."""
+        _require(volume_id=request.volume_id)
+        await self._volumes.delete(request.volume_id)
+        return csi_pb2.DeleteVolumeResponse()
+
+    async def ControllerPublishVolume(
+        self, request: csi_pb2.ControllerPublishVolumeRequest, context: object
+    ) -> csi_pb2.ControllerPublishVolumeResponse:
+        """Export a volume to a node."""
+        _require(volume_id=request.volume_id, node_id=request.node_id)
+        if not request.HasField("volume_capability"):
+            raise InvalidArgument("The request names no volume_capability; name one.")
+        capability_of(request.volume_capability).check()
+        if request.readonly:
+            raise InvalidArgument("Read-only publishing is not supported: publish it writable.")
+        publication = await self._volumes.publish(request.volume_id, request.node_id)
+        return csi_pb2.ControllerPublishVolumeResponse(publish_context=publication.to_context())
+
+    async def ControllerUnpublishVolume(
+        self, request: csi_pb2.ControllerUnpublishVolumeRequest, context: object
+    ) -> csi_pb2.ControllerUnpublishVolumeResponse:
+        """Fence a node off a volume."""
+        _require(volume_id=request.volume_id)
+        await self._volumes.unpublish(request.volume_id, request.node_id)
+        return csi_pb2.ControllerUnpublishVolumeResponse()
+
+    async def ValidateVolumeCapabilities(
+        self, request: csi_pb2.ValidateVolumeCapabilitiesRequest, context: object
+    ) -> csi_pb2.ValidateVolumeCapabilitiesResponse:
+        """Say whether a volume can be used in some ways."""
+        _require(volume_id=request.volume_id)
+        capabilities = [capability_of(each) for each in request.volume_capabilities]
+        if not capabilities:
+            raise InvalidArgument("The request names no volume capability; name at least one.")
+        await self._volumes.get(request.volume_id)
+        try:
+            check_all(capabilities)
+            Parameters.parse(request.parameters)
+        except InvalidArgument as error:
+            return csi_pb2.ValidateVolumeCapabilitiesResponse(message=str(error))
+        return csi_pb2.ValidateVolumeCapabilitiesResponse(
+            confirmed=csi_pb2.ValidateVolumeCapabilitiesResponse.Confirmed(
+                volume_context=request.volume_context,
+                volume_capabilities=request.volume_capabilities,
+                parameters=request.parameters,
+            )
+        )
+
+    async def ListVolumes(
+        self, request: csi_pb2.ListVolumesRequest, context: object
+    ) -> csi_pb2.ListVolumesResponse:
+        """A page of the volumes, in the order of their ids."""
+        if request.max_entries < 0:
+            raise InvalidArgument("max_entries cannot be negative.")
+        page, following = _page(
+            await self._volumes.all(), request.starting_token, request.max_entries
+        )
+        return csi_pb2.ListVolumesResponse(entries=map(_entry, page), next_token=following)
+
+    async def GetCapacity(
+        self, request: csi_pb2.GetCapacityRequest, context: object
+    ) -> csi_pb2.GetCapacityResponse:
+        """The space for new volumes of this kind; none for a kind that there is not."""
+        try:
+            for capability in map(capability_of, request.volume_capabilities):
+                capability.check()
+            Parameters.parse(request.parameters)
+        except InvalidArgument:
+            return csi_pb2.GetCapacityResponse(available_capacity=0)
+        capacities = await self._volumes.capacity()
+        response = csi_pb2.GetCapacityResponse(
+            available_capacity=sum(each.free_bytes for each in capacities)
+        )
+        # A volume lies in one volume group: the sum would promise too much.
+        response.maximum_volume_size.value = max(
+            (each.size_bytes for each in capacities), default=0
+        )
+        return response
+
+
+def _require(**fields: str) -> None:
+    for field, value in fields.items():
+        if not value:
+            raise InvalidArgument(f"The request has no {field}; set it.")
+
+
+def _page(
+    volumes: Sequence[Volume], starting_token: str, max_entries: int
+) -> tuple[Sequence[Volume], str]:
+    """The volumes after the one that the token names, and the token of the next page.
+
+    A token is the id of the last volume shown: it stays good while volumes come and go.
+    """
+    rest = [each for each in volumes if each.id > starting_token]
+    if not max_entries or len(rest) <= max_entries:
+        return rest, ""
+    return rest[:max_entries], rest[max_entries - 1].id
+
+
+def _entry(volume: Volume) -> csi_pb2.ListVolumesResponse.Entry:
+    return csi_pb2.ListVolumesResponse.Entry(
+        volume=_message(volume),
+        status=csi_pb2.ListVolumesResponse.VolumeStatus(published_node_ids=volume.node_ids),
+    )
+
+
+def _message(volume: Volume) -> csi_pb2.Volume:
+    return csi_pb2.Volume(volume_id=volume.id, capacity_bytes=volume.size_bytes)

@@ -1,0 +1,101 @@
+"""Names: of volumes, logical volumes, targets, initiators, and how they follow from each other."""
+
+import hashlib
+import re
+import urllib.parse
+
+from csi_lvm_iscsi.model.errors import InvalidArgument
+
+DRIVER = "csi-lvm-iscsi.github.io"
+IQN_PREFIX = "iqn.2026-11.io.github.csi-lvm-iscsi"
+
+_MAX_NAME_BYTES = 128  # CSI spec, "Size Limits"
+_MAX_IQN_BYTES = 223  # RFC 3720, 3.2.6.1
+# In a device-mapper name, which ends at 127 characters, LVM writes each hyphen twice.
+_MAX_PLAIN_NAME = 63
+_PLAIN_NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
+_HASHED_MARK = "h."
+_VOLUME_ID = re.compile(r"[0-9a-f]{8}-[a-z0-9][a-z0-9.-]*")
+# Control characters would break logs and tags; the spec forbids them except tab and newline,
+# https://github.com/container-storage-interface/spec/blob/v1.13.0/spec.md, "CreateVolumeRequest".
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+
+
+def check_volume_name(name: str) -> None:
+    """Raise InvalidArgument unless `name` is one that CSI allows: 1 to 128 bytes, no controls."""
+    if not name:
+        raise InvalidArgument("The volume has no name: set CreateVolumeRequest.name.")
+    if len(name.encode()) > _MAX_NAME_BYTES:
+        raise InvalidArgument(
+            f"The volume name is {len(name.encode())} bytes long; CSI allows {_MAX_NAME_BYTES}."
+        )
+    if _CONTROL.search(name):
+        raise InvalidArgument("The volume name contains control characters, which CSI forbids.")
+
+
+def volume_group_hash(volume_group_uuid: str) -> str:
+    """The first part of the ids of all volumes in this volume group: 8 hexadecimal digits."""
+    return hashlib.sha256(volume_group_uuid.encode()).hexdigest()[:8]
+
+
+def volume_id(volume_group_uuid: str, name: str) -> str:
+    """The id of the volume with the CSI name `name` in this volume group.
+
+    It is the name of the logical volume too. It follows from the two alone, so that asking twice
+    gives one volume, and it goes with the disks when they move to another server. Names that LVM,
+    device-mapper or iSCSI would not take are replaced by a hash.
+    """
+    plain = (
+        _PLAIN_NAME.fullmatch(name) is not None
+        and len(name) + name.count("-") <= _MAX_PLAIN_NAME
+        and not name.startswith(_HASHED_MARK)
+    )
+    digest = hashlib.sha256(name.encode()).hexdigest()[:40]
+    return f"{volume_group_hash(volume_group_uuid)}-{name if plain else _HASHED_MARK + digest}"
+
+
+def is_volume_id(text: str) -> bool:
+    """Whether this can be an id of ours. What cannot is certainly no volume of ours."""
+    return _VOLUME_ID.fullmatch(text) is not None and len(text) <= 8 + 1 + _MAX_PLAIN_NAME
+
+
+def device_mapper_name(volume_group: str, logical_volume: str) -> str:
+    """The name below /dev/mapper: hyphens doubled, joined by one hyphen (lvm(8), "NOTES")."""
+    return f"{volume_group.replace('-', '--')}-{logical_volume.replace('-', '--')}"
+
+
+def target_iqn(volume: str) -> str:
+    """The iSCSI target of a volume: one target per volume."""
+    return f"{IQN_PREFIX}:{volume}"
+
+
+def initiator_iqn(node: str) -> str:
+    """The initiator name of a node; hashed where it would be longer than an IQN may be.
+
+    It follows from the node's name, not from the host's /etc/iscsi/initiatorname.iscsi, which
+    cloned hosts share.
+    """
+    plain = f"{IQN_PREFIX}:node.{node.lower()}"
+    if len(plain) <= _MAX_IQN_BYTES and re.fullmatch(r"[a-z0-9.:-]+", plain) and node.islower():
+        return plain
+    return f"{IQN_PREFIX}:node-hash.{hashlib.sha256(node.encode()).hexdigest()[:40]}"
+
+
+def serial(volume: str) -> str:
+    """The SCSI serial number and id of a volume: 31 hexadecimal digits.
+
+    tgt keeps 36 characters of it, but Linux identifies a disk by its NAA id, for which tgt takes
+    the last 31 hexadecimal digits of scsi_id (fujita/tgt, usr/spc.c). A guest of QEMU sees the
+    first 20.
+    """
+    return hashlib.sha256(volume.encode()).hexdigest()[:31]
+
+
+def encode_tag(text: str) -> str:
+    """Write any text in the alphabet of LVM tags, [A-Za-z0-9_+.-/=!:&#], which has no `%`."""
+    return urllib.parse.quote(text, safe="").replace("~", "%7E").replace("%", "=")
+
+
+def decode_tag(tag: str) -> str:
+    """The text that `encode_tag` wrote."""
+    return urllib.parse.unquote(tag.replace("=", "%"))

@@ -1,0 +1,1 @@
+"""Small files that survive a power cut: the durable intent of `storage` and `node`."""

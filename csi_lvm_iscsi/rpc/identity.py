@@ -1,0 +1,33 @@
+"""CSI Identity: the same on the controller and on the nodes."""
+
+from importlib.metadata import version
+
+from google.protobuf import wrappers_pb2
+
+from csi_lvm_iscsi.model.names import DRIVER
+from csi_lvm_iscsi.rpc.pb import csi_pb2, csi_pb2_grpc
+
+
+class IdentityService(csi_pb2_grpc.IdentityServicer):
+    """Who we are."""
+
+    async def GetPluginInfo(
+        self, request: csi_pb2.GetPluginInfoRequest, context: object
+    ) -> csi_pb2.GetPluginInfoResponse:
+        """Name and version."""
+        return csi_pb2.GetPluginInfoResponse(name=DRIVER, vendor_version=version("csi-lvm-iscsi"))
+
+    async def GetPluginCapabilities(
+        self, request: csi_pb2.GetPluginCapabilitiesRequest, context: object
+    ) -> csi_pb2.GetPluginCapabilitiesResponse:
+        """There is a controller."""
+        controller = csi_pb2.PluginCapability.Service(
+            type=csi_pb2.PluginCapability.Service.CONTROLLER_SERVICE
+        )
+        return csi_pb2.GetPluginCapabilitiesResponse(
+            capabilities=[csi_pb2.PluginCapability(service=controller)]
+        )
+
+    async def Probe(self, request: csi_pb2.ProbeRequest, context: object) -> csi_pb2.ProbeResponse:
+        """We answer, so we are ready; what is needed of others is checked when it is needed."""
+        return csi_pb2.ProbeResponse(ready=wrappers_pb2.BoolValue(value=True))

@@ -1,0 +1,61 @@
+"""Serving gRPC until the process is told to end."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+import structlog
+from grpc import aio
+from prometheus_client import CollectorRegistry
+
+from csi_lvm_iscsi.rpc.interceptor import CallInterceptor
+
+_log = structlog.get_logger()
+_GRACE_SECONDS = 20.0
+
+
+async def serve(
+    endpoint: str,
+    add_services: Callable[[aio.Server], None],
+    registry: CollectorRegistry,
+    credentials: grpc.ServerCredentials | None = None,
+) -> None:
+    """Serve `endpoint`, `unix:///path` or `host:port`, until SIGTERM or SIGINT.
+
+    Calls that have begun are answered first, for 20 seconds at most. Raises OSError where the
+    endpoint cannot be served.
+    """
+    interceptor = CallInterceptor(registry)
+    server = aio.server(interceptors=[interceptor])
+    add_services(server)
+    if endpoint.startswith("unix://"):
+        _clear_socket(Path(endpoint.removeprefix("unix://")))
+    if credentials is None:
+        server.add_insecure_port(endpoint)
+    else:
+        server.add_secure_port(endpoint, credentials)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await server.start()
+    _log.info("serving", endpoint=endpoint)
+    await stop.wait()
+    await server.stop(_GRACE_SECONDS)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_GRACE_SECONDS):
+            await interceptor.finish()
+
+
+def _clear_socket(path: Path) -> None:
+    """Remove the socket that a killed process left, and make its directory, ours alone: whoever
+    reaches the socket is obeyed."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISSOCK(path.lstat().st_mode):
+            path.unlink()
+    os.umask(0o077)

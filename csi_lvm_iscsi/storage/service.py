@@ -1,0 +1,187 @@
+"""The service of proto/storage.proto: protobuf to model and back, one operation per volume."""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from grpc import aio
+from prometheus_client import CollectorRegistry
+
+from csi_lvm_iscsi.commands.runner import Runner
+from csi_lvm_iscsi.model import names
+from csi_lvm_iscsi.model.errors import DriverError, FailedPrecondition
+from csi_lvm_iscsi.model.in_flight import InFlight
+from csi_lvm_iscsi.rpc import server, tls
+from csi_lvm_iscsi.rpc.pb import storage_pb2, storage_pb2_grpc
+from csi_lvm_iscsi.storage.exports import Exports
+from csi_lvm_iscsi.storage.fencing import Fence
+from csi_lvm_iscsi.storage.grants import GrantRecords
+from csi_lvm_iscsi.storage.lvm import Lvm
+from csi_lvm_iscsi.storage.publications import Publications
+from csi_lvm_iscsi.storage.tgt.socket import ManagementSocket
+from csi_lvm_iscsi.storage.tgt.target import Tgtd
+from csi_lvm_iscsi.storage.upkeep import Upkeep
+from csi_lvm_iscsi.storage.volumes import StoredVolume, Volumes
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the role is told on its command line."""
+
+    host: str
+    listen: str
+    tls_directory: Path
+    keys: Mapping[str, bytes]
+    state_directory: Path
+    portals: tuple[str, ...]
+    thin_pool: str
+
+
+async def serve(settings: Settings, runner: Runner, registry: CollectorRegistry) -> None:
+    """Run the role until it is told to end. Raises DriverError where the volume group cannot be
+    served or another instance runs."""
+    lock = _lock(settings.state_directory)
+    volume_group, _, pool = settings.thin_pool.partition("/")
+    volumes = Volumes(Lvm(runner, volume_group, pool), settings.host)
+    await volumes.refresh()
+    management = ManagementSocket()
+    tgtd = Tgtd(management)
+    exports = Exports(tgtd, Fence(tgtd), settings.portals, settings.keys)
+    publications = Publications(
+        volumes,
+        GrantRecords(settings.state_directory / "grants"),
+        exports,
+        settings.portals,
+        settings.keys,
+    )
+    in_flight = InFlight()
+    upkeep = Upkeep(management, volumes, publications, exports, in_flight)
+    service = StorageService(volumes, publications, upkeep, in_flight)
+
+    def add_services(grpc_server: aio.Server) -> None:
+        storage_pb2_grpc.add_StorageServicer_to_server(service, grpc_server)
+
+    credentials = tls.server_credentials(settings.tls_directory)
+    async with asyncio.TaskGroup() as tasks:
+        keeping = tasks.create_task(upkeep.run())
+        await server.serve(settings.listen, add_services, registry, credentials)
+        keeping.cancel()
+    os.close(lock)
+
+
+def _lock(state_directory: Path) -> int:
+    """Keep a second instance out for as long as this process lives."""
+    state_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(state_directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise DriverError(
+            f"Another instance runs on this host: it holds {state_directory}/lock. End it first."
+        ) from None
+    return descriptor
+
+
+class StorageService(storage_pb2_grpc.StorageServicer):
+    """The verbs of a storage host."""
+
+    def __init__(
+        self, volumes: Volumes, publications: Publications, upkeep: Upkeep, in_flight: InFlight
+    ) -> None:
+        self._volumes = volumes
+        self._publications = publications
+        self._upkeep = upkeep
+        self._in_flight = in_flight
+
+    async def GetCapacity(
+        self, request: storage_pb2.GetCapacityRequest, context: object
+    ) -> storage_pb2.Capacity:
+        """The space in the pool."""
+        capacity = self._volumes.capacity()
+        return storage_pb2.Capacity(
+            host=capacity.host,
+            volume_group_uuid=capacity.volume_group_uuid,
+            size_bytes=capacity.size_bytes,
+            free_bytes=capacity.free_bytes,
+            provisioned_bytes=capacity.provisioned_bytes,
+        )
+
+    async def CreateVolume(
+        self, request: storage_pb2.CreateVolumeRequest, context: object
+    ) -> storage_pb2.Volume:
+        """Make a volume."""
+        names.check_volume_name(request.name)
+        with self._in_flight.hold(self._volumes.id_of(request.name), "CreateVolume"):
+            volume = await self._volumes.create(
+                request.name, request.required_bytes, request.limit_bytes, request.origin
+            )
+            return self._message(volume)
+
+    async def DeleteVolume(
+        self, request: storage_pb2.DeleteVolumeRequest, context: object
+    ) -> storage_pb2.DeleteVolumeResponse:
+        """Remove a volume that no node has."""
+        with self._in_flight.hold(request.volume_id, "DeleteVolume"):
+            nodes = self._publications.nodes_of(request.volume_id)
+            if nodes:
+                raise FailedPrecondition(
+                    f"Volume {request.volume_id} is published to node {', '.join(nodes)}: "
+                    "unpublish it first."
+                )
+            if names.is_volume_id(request.volume_id):
+                await self._upkeep.ready()
+                await self._publications.restore(request.volume_id)
+                await self._volumes.delete(request.volume_id)
+            return storage_pb2.DeleteVolumeResponse()
+
+    async def GetVolume(
+        self, request: storage_pb2.GetVolumeRequest, context: object
+    ) -> storage_pb2.Volume:
+        """Find a volume."""
+        return self._message(self._volumes.get(request.volume_id))
+
+    async def ListVolumes(
+        self, request: storage_pb2.ListVolumesRequest, context: object
+    ) -> storage_pb2.ListVolumesResponse:
+        """All volumes with the nodes that have them."""
+        return storage_pb2.ListVolumesResponse(volumes=map(self._message, self._volumes.all()))
+
+    async def PublishVolume(
+        self, request: storage_pb2.PublishVolumeRequest, context: object
+    ) -> storage_pb2.Publication:
+        """Export a volume to a node."""
+        with self._in_flight.hold(request.volume_id, "PublishVolume"):
+            await self._upkeep.ready()
+            publication = await self._publications.publish(request.volume_id, request.node_id)
+            return storage_pb2.Publication(
+                volume_id=publication.volume_id,
+                node_id=publication.node_id,
+                target=publication.target,
+                portals=publication.portals,
+                lun=publication.lun,
+                serial=publication.serial,
+                size_bytes=publication.size_bytes,
+                nonce=publication.nonce,
+                key_id=publication.key_id,
+            )
+
+    async def UnpublishVolume(
+        self, request: storage_pb2.UnpublishVolumeRequest, context: object
+    ) -> storage_pb2.UnpublishVolumeResponse:
+        """Fence a node, or all, off a volume."""
+        with self._in_flight.hold(request.volume_id, "UnpublishVolume"):
+            if names.is_volume_id(request.volume_id):
+                await self._upkeep.ready()
+                await self._publications.unpublish(request.volume_id, request.node_id)
+            return storage_pb2.UnpublishVolumeResponse()
+
+    def _message(self, volume: StoredVolume) -> storage_pb2.Volume:
+        return storage_pb2.Volume(
+            id=volume.id,
+            name=volume.name,
+            size_bytes=volume.size_bytes,
+            node_ids=self._publications.nodes_of(volume.id),
+        )

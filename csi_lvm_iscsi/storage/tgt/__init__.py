@@ -1,0 +1,1 @@
+"""tgtd: its management socket (the wire) and its targets (the meaning)."""

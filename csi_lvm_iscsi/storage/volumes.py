@@ -1,0 +1,201 @@
+"""The volumes of this host. LVM is their only record; what is here is a copy of its report.
+
+The copy makes finding and publishing a volume cost no process. It is read at start and each
+minute, and again whenever lvm contradicts it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from csi_lvm_iscsi.model import names, sizes
+from csi_lvm_iscsi.model.errors import (
+    AlreadyExists,
+    DriverError,
+    FailedPrecondition,
+    NotFound,
+    OutOfRange,
+    Unavailable,
+)
+from csi_lvm_iscsi.model.volumes import Capacity
+from csi_lvm_iscsi.storage.lvm import LogicalVolume, Lvm, Report
+
+_log = structlog.get_logger()
+_TAG = "csi-lvm-iscsi:"
+_NAME_TAG = f"{_TAG}name="
+_SECTOR_BYTES = 512
+
+
+@dataclass(frozen=True, slots=True)
+class StoredVolume:
+    """A volume and the logical volume that it is."""
+
+    id: str
+    name: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """The block device of a volume on this host."""
+
+    path: str
+    size_bytes: int
+
+
+class Volumes:
+    """Creates, finds and deletes volumes. Callers hold the volume (`model.in_flight`)."""
+
+    def __init__(self, lvm: Lvm, host: str, device_root: Path = Path("/")) -> None:
+        self._lvm = lvm
+        self._host = host
+        self._root = device_root
+        self._report: Report | None = None
+        self._volumes: dict[str, StoredVolume] = {}
+
+    async def refresh(self) -> None:
+        """Read LVM's report. Raises DriverError where volumes could not be served from it."""
+        report = await self._lvm.report()
+        if not report.pool_zeroes:
+            pool = f"{self._lvm.volume_group}/{self._lvm.pool}"
+            raise DriverError(
+                f"Thin pool {pool} does not zero new blocks, so a volume could show what another "
+                f"tenant wrote. Run `lvchange --zero y {pool}`."
+            )
+        self._report = report
+        self._volumes = {
+            volume.id: volume
+            for volume in map(_volume_of, report.logical_volumes)
+            if volume is not None
+        }
+
+    def all(self) -> list[StoredVolume]:
+        """All volumes, in the order of their ids."""
+        return [self._volumes[key] for key in sorted(self._volumes)]
+
+    def get(self, volume_id: str) -> StoredVolume:
+        """One volume. Raises NotFound."""
+        try:
+            return self._volumes[volume_id]
+        except KeyError:
+            raise NotFound(
+                f"There is no volume {volume_id} on storage host {self._host}."
+            ) from None
+
+    def id_of(self, name: str) -> str:
+        """The id that a volume of this CSI name has on this host."""
+        return names.volume_id(self._known().uuid, name)
+
+    def capacity(self) -> Capacity:
+        """The space in the pool: written as of the last report, promised as of now."""
+        report = self._known()
+        return Capacity(
+            host=self._host,
+            volume_group_uuid=report.uuid,
+            size_bytes=report.pool_bytes,
+            free_bytes=report.pool_bytes - report.pool_used_bytes,
+            provisioned_bytes=sum(volume.size_bytes for volume in self._volumes.values()),
+        )
+
+    async def create(
+        self, name: str, required: int, limit: int, origin: Mapping[str, str]
+    ) -> StoredVolume:
+        """Make the volume `name`, or answer with the one that exists.
+
+        Raises AlreadyExists where it exists in a size that does not fit, OutOfRange where the pool
+        could not hold it even when empty, InvalidArgument for a name or size that CSI forbids.
+        """
+        names.check_volume_name(name)
+        report = self._known()
+        size = sizes.volume_size(required, limit, report.extent_bytes)
+        volume_id = self.id_of(name)
+        if volume_id not in self._volumes:
+            _check_pool_could_hold(size, report)
+            tags = [f"{_NAME_TAG}{names.encode_tag(name)}"]
+            tags += [f"{_TAG}{key}={names.encode_tag(text)}" for key, text in origin.items()]
+            if await self._lvm.create_thin(volume_id, size, tags):
+                self._volumes[volume_id] = StoredVolume(volume_id, name, size)
+            else:
+                await self.refresh()
+        return self._existing(volume_id, required, limit)
+
+    async def delete(self, volume_id: str) -> None:
+        """Remove the volume; gone already is fine. Raises FailedPrecondition where it is open.
+
+        A logical volume without our tag is never removed, whatever its name.
+        """
+        if volume_id not in self._volumes:
+            await self.refresh()
+        if volume_id not in self._volumes:
+            return
+        if not await self._lvm.remove(volume_id):
+            raise FailedPrecondition(
+                f"Volume {volume_id} is open on storage host {self._host}, though it is not "
+                f"exported: see `lsof /dev/{self._lvm.volume_group}/{volume_id}` there."
+            )
+        del self._volumes[volume_id]
+
+    async def device(self, volume_id: str) -> Device:
+        """The block device of a volume, made active if it was not.
+
+        No process is started where it is active: the kernel's own name and uuid of the device
+        tell that it is the logical volume of our group.
+        """
+        device = self._active_device(volume_id)
+        if device is None:
+            await self._lvm.activate([volume_id])
+            device = self._active_device(volume_id)
+        if device is None:
+            raise Unavailable(
+                f"Volume {volume_id} was activated on storage host {self._host}, but its device "
+                "has not appeared: see that udev is running there, then call again."
+            )
+        return device
+
+    def _active_device(self, volume_id: str) -> Device | None:
+        dm_name = names.device_mapper_name(self._lvm.volume_group, volume_id)
+        path = Path("/dev/mapper") / dm_name
+        try:
+            # The link of udev leads to /dev/dm-N, and N to the device's directory in sysfs.
+            kernel_name = (self._root / path.relative_to("/")).resolve(strict=True).name
+            sysfs = self._root / "sys/block" / kernel_name
+            uuid = (sysfs / "dm/uuid").read_text().strip()
+            sectors = int((sysfs / "size").read_text())
+        except OSError:
+            return None
+        if not uuid.startswith(f"LVM-{self._known().uuid.replace('-', '')}"):
+            return None
+        return Device(str(path), sectors * _SECTOR_BYTES)
+
+    def _existing(self, volume_id: str, required: int, limit: int) -> StoredVolume:
+        volume = self.get(volume_id)
+        if not sizes.fits(volume.size_bytes, required, limit):
+            raise AlreadyExists(
+                f"Volume {volume.name} exists with {volume.size_bytes} bytes, which is not the "
+                f"size asked for. Choose another name, or delete it first."
+            )
+        return volume
+
+    def _known(self) -> Report:
+        if self._report is None:
+            raise Unavailable(f"Storage host {self._host} is still reading its volume group.")
+        return self._report
+
+
+def _volume_of(logical_volume: LogicalVolume) -> StoredVolume | None:
+    """The volume that a logical volume is; None where it is none of ours."""
+    for tag in logical_volume.tags:
+        if tag.startswith(_NAME_TAG):
+            name = names.decode_tag(tag.removeprefix(_NAME_TAG))
+            return StoredVolume(logical_volume.name, name, logical_volume.size_bytes)
+    return None
+
+
+def _check_pool_could_hold(size: int, report: Report) -> None:
+    if size > report.pool_bytes:
+        raise OutOfRange(
+            f"The volume asked for, {sizes.human(size)}, is larger than the whole thin pool, "
+            f"{sizes.human(report.pool_bytes)}: ask for less, or extend the pool."
+        )

@@ -1,0 +1,1 @@
+"""Which storage hosts there are, and how one is spoken to."""

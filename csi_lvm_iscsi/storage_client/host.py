@@ -1,0 +1,134 @@
+"""A storage host as its clients see it: the verbs of proto/storage.proto, in model values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from grpc import aio
+
+from csi_lvm_iscsi.model import names
+from csi_lvm_iscsi.model.errors import Unavailable
+from csi_lvm_iscsi.model.publications import Publication
+from csi_lvm_iscsi.model.volumes import Capacity, Volume
+from csi_lvm_iscsi.rpc.errors import error_of
+from csi_lvm_iscsi.rpc.pb import storage_pb2, storage_pb2_grpc
+
+_READ_SECONDS = 10.0
+# Longer than the storage host's own bounds on lvm, so that its message arrives.
+_CHANGE_SECONDS = 200.0
+
+
+@dataclass(frozen=True, slots=True)
+class HostEntry:
+    """A storage host in the inventory. Being listed is membership, not liveness."""
+
+    name: str
+    address: str
+    volume_group_uuids: tuple[str, ...]
+
+
+class StorageHost:
+    """The client of one storage host. Each verb raises the error that the host answered with, or
+    Unavailable where it did not answer."""
+
+    def __init__(self, entry: HostEntry, credentials: grpc.ChannelCredentials) -> None:
+        self.entry = entry
+        self._channel = aio.secure_channel(
+            entry.address,
+            credentials,
+            options=[
+                # The certificate names the host, whatever its address is today.
+                ("grpc.ssl_target_name_override", entry.name),
+                ("grpc.max_reconnect_backoff_ms", 2000),
+            ],
+        )
+        self._stub = storage_pb2_grpc.StorageStub(self._channel)
+        self._hashes = {names.volume_group_hash(uuid) for uuid in entry.volume_group_uuids}
+
+    def owns(self, volume_id: str) -> bool:
+        """Whether a volume with this id can only be on this host."""
+        return volume_id.partition("-")[0] in self._hashes
+
+    def id_of(self, name: str) -> list[str]:
+        """The ids that a volume of this CSI name can have here, one for each volume group."""
+        return [names.volume_id(uuid, name) for uuid in self.entry.volume_group_uuids]
+
+    async def capacity(self) -> Capacity:
+        """The space of the host."""
+        answer = await self._call(
+            self._stub.GetCapacity, storage_pb2.GetCapacityRequest(), _READ_SECONDS
+        )
+        return Capacity(
+            host=answer.host,
+            volume_group_uuid=answer.volume_group_uuid,
+            size_bytes=answer.size_bytes,
+            free_bytes=answer.free_bytes,
+            provisioned_bytes=answer.provisioned_bytes,
+        )
+
+    async def create(
+        self, name: str, required: int, limit: int, origin: Mapping[str, str]
+    ) -> Volume:
+        """Make a volume, or find it made."""
+        request = storage_pb2.CreateVolumeRequest(
+            name=name, required_bytes=required, limit_bytes=limit, origin=origin
+        )
+        return _volume(await self._call(self._stub.CreateVolume, request, _CHANGE_SECONDS))
+
+    async def delete(self, volume_id: str) -> None:
+        """Remove a volume."""
+        request = storage_pb2.DeleteVolumeRequest(volume_id=volume_id)
+        await self._call(self._stub.DeleteVolume, request, _CHANGE_SECONDS)
+
+    async def get(self, volume_id: str) -> Volume:
+        """Find a volume."""
+        request = storage_pb2.GetVolumeRequest(volume_id=volume_id)
+        return _volume(await self._call(self._stub.GetVolume, request, _READ_SECONDS))
+
+    async def list(self) -> list[Volume]:
+        """All volumes."""
+        request = storage_pb2.ListVolumesRequest()
+        answer = await self._call(self._stub.ListVolumes, request, _READ_SECONDS)
+        return [_volume(each) for each in answer.volumes]
+
+    async def publish(self, volume_id: str, node_id: str) -> Publication:
+        """Export a volume to a node."""
+        request = storage_pb2.PublishVolumeRequest(volume_id=volume_id, node_id=node_id)
+        answer = await self._call(self._stub.PublishVolume, request, _CHANGE_SECONDS)
+        return Publication(
+            volume_id=answer.volume_id,
+            node_id=answer.node_id,
+            target=answer.target,
+            portals=tuple(answer.portals),
+            lun=answer.lun,
+            serial=answer.serial,
+            size_bytes=answer.size_bytes,
+            nonce=answer.nonce,
+            key_id=answer.key_id,
+        )
+
+    async def unpublish(self, volume_id: str, node_id: str) -> None:
+        """Fence a node (an empty name: all) off a volume."""
+        request = storage_pb2.UnpublishVolumeRequest(volume_id=volume_id, node_id=node_id)
+        await self._call(self._stub.UnpublishVolume, request, _CHANGE_SECONDS)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._channel.close()
+
+    async def _call(self, method: Any, request: Any, seconds: float) -> Any:  # noqa: ANN401
+        """Make one call. A host that is down is found out at once, not after `seconds`."""
+        try:
+            return await method(request, timeout=seconds)
+        except aio.AioRpcError as error:
+            known = error_of(error.code(), error.details() or error.code().name)
+            if isinstance(known, Unavailable):
+                raise Unavailable(
+                    f"Storage host {self.entry.name} ({self.entry.address}): {known}"
+                ) from error
+            raise known from error
+
+
+def _volume(message: storage_pb2.Volume) -> Volume:
+    return Volume(message.id, message.name, message.size_bytes, tuple(message.node_ids))
