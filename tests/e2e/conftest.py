@@ -1,0 +1,36 @@
+"""One lab for all tests; each test leaves it empty."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.driver import Driver
+from tests.e2e.lab.lab import DEFAULT_DIRECTORY, Lab
+from tests.e2e.leftovers import leftovers
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    """2 storage and 2 compute hosts with the driver's roles."""
+    lab = Lab(Path(f"{DEFAULT_DIRECTORY}-test"))
+    lab.up(storage=2, compute=2)
+    lab.enter_network()
+    yield lab
+    lab.down()
+
+
+@pytest.fixture
+def driver(lab: Lab) -> Iterator[Driver]:
+    """The driver, with nothing left of its work when the test ends."""
+    yield Driver(lab)
+    assert leftovers(lab) == []
+
+
+@pytest.fixture
+def name() -> Callable[[], str]:
+    """New volume names, as external-provisioner makes them."""
+    return lambda: f"pvc-{uuid.uuid4()}"

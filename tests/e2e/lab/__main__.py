@@ -1,0 +1,188 @@
+"""The lab's command line: `python -m tests.e2e.lab [--dir DIR] COMMAND`."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from tests.e2e.lab.errors import HostGone, LabError
+from tests.e2e.lab.host import Host
+from tests.e2e.lab.lab import Lab, default_directory
+from tests.e2e.lab.remote import shell_status
+
+
+def up(lab: Lab, options: argparse.Namespace) -> int:
+    lab.up(options.storage, options.compute, bare=options.bare, report=_say)
+    return 0
+
+
+def down(lab: Lab, _: argparse.Namespace) -> int:
+    lab.down(_say)
+    return 0
+
+
+def status(lab: Lab, _: argparse.Namespace) -> int:
+    header = ("HOST", "STATE", "ADDRESS", "PID", "MEMORY", "UP")
+    rows = [header, *(_status_row(host) for host in lab.hosts.values())]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip())
+    return 0
+
+
+def _status_row(host: Host) -> tuple[str, str, str, str, str, str]:
+    address = host.identity.data_address
+    pid = host.pid
+    if pid is None:
+        return host.name, "off", address, "-", "-", "-"
+    state = "partitioned" if host.partitioned else "running"
+    try:
+        states = host.service_states()
+        ready = " ".join(name for name, service in states.items() if service.ready)
+    except HostGone:
+        state, ready = "booting", "-"
+    return host.name, state, address, str(pid), f"{host.memory_kib // 1024} MiB", ready
+
+
+def run_command(lab: Lab, options: argparse.Namespace) -> int:
+    command = lab.host(options.host).start(
+        *options.argv, stdin=_stdin(), stdout=_writer(1), stderr=_writer(2)
+    )
+    return shell_status(command.wait().status)
+
+
+def _stdin() -> BinaryIO | None:
+    """Standard input, if it is open and no terminal.
+
+    Unbuffered: a thread that still waits in a buffered read would hold up the end of Python.
+    """
+    if sys.stdin is None or sys.stdin.isatty():
+        return None
+    return open(0, "rb", buffering=0, closefd=False)
+
+
+def _writer(descriptor: int) -> Callable[[bytes], object]:
+    stream = open(descriptor, "wb", closefd=False)  # noqa: SIM115 - ours to the end
+
+    def write(data: bytes) -> None:
+        stream.write(data)
+        stream.flush()
+
+    return write
+
+
+def call_csi(lab: Lab, options: argparse.Namespace) -> int:
+    from tests.e2e.lab import csi  # noqa: PLC0415 - gRPC takes a while, and only this needs it
+
+    host = lab.host(options.host)
+    address = host.csi_address("controller" if host.identity.kind == "storage" else "node")
+    lab.enter_network()
+    try:
+        print(csi.call(address, options.method, options.request))
+    except csi.CallFailed as failure:
+        print(failure)
+        return 1
+    return 0
+
+
+def cut(lab: Lab, options: argparse.Namespace) -> int:
+    lab.host(options.host).cut()
+    return 0
+
+
+def boot(lab: Lab, options: argparse.Namespace) -> int:
+    lab.host(options.host).boot()
+    return 0
+
+
+def partition(lab: Lab, options: argparse.Namespace) -> int:
+    lab.host(options.host).partition()
+    return 0
+
+
+def heal(lab: Lab, options: argparse.Namespace) -> int:
+    lab.host(options.host).heal()
+    return 0
+
+
+def logs(lab: Lab, options: argparse.Namespace) -> int:
+    lab.host(options.host).log(options.role)  # says which logs there are, if not this one
+    with lab.host(options.host).log_path(options.role).open("rb") as log:
+        shutil.copyfileobj(log, sys.stdout.buffer)
+    return 0
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.e2e.lab", description=__doc__)
+    parser.add_argument(
+        "--dir",
+        type=Path,
+        default=default_directory(),
+        metavar="DIR",
+        help="where the lab's state is ($LAB_DIR; now %(default)s)",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(
+        name: str, action: Callable[[Lab, argparse.Namespace], int], summary: str
+    ) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=summary, description=summary)
+        added.set_defaults(action=action)
+        return added
+
+    def host_command(
+        name: str, action: Callable[[Lab, argparse.Namespace], int], summary: str
+    ) -> argparse.ArgumentParser:
+        added = command(name, action, summary)
+        added.add_argument("host", metavar="HOST", help="storage-N or compute-N")
+        return added
+
+    added = command("up", up, "make and boot a lab, and wait until it is ready")
+    added.add_argument("--storage", type=int, default=1, metavar="N", help="storage hosts (1)")
+    added.add_argument("--compute", type=int, default=2, metavar="N", help="compute hosts (2)")
+    added.add_argument("--bare", action="store_true", help="without the driver's roles")
+    command("status", status, "show the hosts and what is up in them")
+    added = host_command("exec", run_command, "run a command in a host, without a shell")
+    added.add_argument("argv", nargs="+", metavar="COMMAND", help="after --")
+    added = host_command("csi", call_csi, "call the CSI socket of storage-1 or of a compute host")
+    added.add_argument("method", metavar="METHOD", help="such as CreateVolume")
+    added.add_argument("request", metavar="JSON", nargs="?", default="{}", help="the request")
+    host_command("cut", cut, "cut a host's power")
+    host_command("boot", boot, "start a host that is off, and wait until it is ready")
+    host_command("partition", partition, "take a host off the data network")
+    host_command("heal", heal, "end a partition")
+    added = host_command("logs", logs, "show a log")
+    added.add_argument(
+        "role",
+        metavar="ROLE",
+        nargs="?",
+        default="console",
+        help="a service's name; without it, the console",
+    )
+    command("down", down, "stop the hosts and remove all that the lab made")
+    return parser
+
+
+def main() -> int:
+    """Run one command; its exit status."""
+    options = _parser().parse_args()
+    try:
+        return int(options.action(Lab(options.dir), options))
+    except LabError as error:
+        _say(f"lab: {error}")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

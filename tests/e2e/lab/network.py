@@ -1,0 +1,130 @@
+"""A lab's network: one network namespace with a data and a management bridge."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import socket
+import subprocess
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from tests.e2e.lab.errors import LabError
+from tests.e2e.lab.topology import DATA_NETWORK, MANAGEMENT_NETWORK, HostName
+
+DATA_BRIDGE = "data"
+MANAGEMENT_BRIDGE = "management"
+
+CLONE_NEWNET = 0x40000000
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Network:
+    """The network namespace `namespace`, which need not exist yet."""
+
+    def __init__(self, namespace: str) -> None:
+        self.namespace = namespace
+        self.path = Path("/run/netns") / namespace
+
+    def exists(self) -> bool:
+        return self.path.exists()
+
+    def create(self, hosts: Iterable[HostName]) -> None:
+        """Make the namespace, its bridges and two taps per host."""
+        _ip("netns", "add", self.namespace)
+        commands = ["link set lo up"]
+        bridges = (DATA_BRIDGE, DATA_NETWORK), (MANAGEMENT_BRIDGE, MANAGEMENT_NETWORK)
+        for bridge, prefix in bridges:
+            commands += [
+                f"link add {bridge} type bridge",
+                f"addr add {prefix}.1/24 dev {bridge}",
+                f"link set {bridge} up",
+            ]
+        for host in hosts:
+            for tap, bridge in _ports(host):
+                commands += [f"tuntap add {tap} mode tap", f"link set {tap} master {bridge} up"]
+        _ip("-n", self.namespace, "-batch", "-", commands=commands)
+
+    def delete(self) -> None:
+        """Remove the namespace and all in it, if it exists."""
+        if self.exists():
+            _ip("netns", "delete", self.namespace)
+
+    def partition(self, host: HostName) -> None:
+        """Take the host's data port off its bridge; its management port stays."""
+        _ip("-n", self.namespace, "link", "set", host.data_tap, "nomaster")
+
+    def heal(self, host: HostName) -> None:
+        """Put the host's data port back on its bridge."""
+        _ip("-n", self.namespace, "link", "set", host.data_tap, "master", DATA_BRIDGE)
+
+    def is_partitioned(self, host: HostName) -> bool:
+        return "master" not in _ip("-n", self.namespace, "link", "show", host.data_tap)
+
+    def enter(self) -> None:
+        """Move the calling thread, and threads it starts from now on, into the namespace."""
+        with self._open() as namespace:
+            _setns(namespace)
+
+    def connect(self, address: str, port: int, timeout: float) -> socket.socket:
+        """A TCP connection made inside the namespace; the caller stays where it is."""
+        with self._entered():
+            connection = socket.socket(socket.AF_INET)
+        try:
+            connection.settimeout(timeout)
+            connection.connect((address, port))
+            connection.settimeout(None)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError:
+            connection.close()
+            raise
+        return connection
+
+    @contextlib.contextmanager
+    def _entered(self) -> Iterator[None]:
+        """Be inside for a moment. A namespace is a thread's own, so no other thread notices."""
+        home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self.enter()
+            try:
+                yield
+            finally:
+                _setns(home)
+        finally:
+            os.close(home)
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[int]:
+        try:
+            namespace = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise LabError(f"There is no network {self.namespace}: is the lab up?") from None
+        try:
+            yield namespace
+        finally:
+            os.close(namespace)
+
+
+def _ports(host: HostName) -> tuple[tuple[str, str], tuple[str, str]]:
+    return (host.data_tap, DATA_BRIDGE), (host.management_tap, MANAGEMENT_BRIDGE)
+
+
+def _setns(fd: int) -> None:
+    # Python has os.setns only from 3.12 on.
+    if _libc.setns(fd, CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def _ip(*arguments: str, commands: Iterable[str] = ()) -> str:
+    done = subprocess.run(
+        ["ip", *arguments],
+        input="".join(f"{command}\n" for command in commands),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise LabError(f"`ip {' '.join(arguments)}` failed: {done.stderr.strip()}")
+    return done.stdout

@@ -1,0 +1,129 @@
+"""What runs in the hosts: tgtd, iscsid, the lab's agent and the driver's roles, as tables."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.e2e.lab.topology import CSI_SOCKETS, ISCSI_PORT, STORAGE_API_PORT, HostName
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+
+CONFIG = "/etc/csi-lvm-iscsi"
+STATE = "/var/lib/csi-lvm-iscsi"
+
+ENVIRONMENT = {
+    "PYTHONPATH": str(CHECKOUT),
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "LC_ALL": "C",
+    "GRPC_ENABLE_FORK_SUPPORT": "0",
+}
+
+
+@dataclass(frozen=True)
+class Service:
+    """A process that a host starts, and starts again whenever it ends."""
+
+    name: str
+    command: tuple[str, ...]
+    endpoint: str | None = None
+    """A unix socket's path or ADDRESS:PORT that accepts connections once it is ready."""
+    needs: str | None = None
+    """A file to wait for before it starts."""
+
+    def script(self) -> str:
+        """The shell script that becomes the service."""
+        lines = [f"export {name}={shlex.quote(value)}" for name, value in ENVIRONMENT.items()]
+        lines.append("cd /")
+        if self.needs:
+            lines.append(f"until [ -s {shlex.quote(self.needs)} ]; do sleep 0.2; done")
+        lines.append(f"exec {shlex.join(self.command)}")
+        return "\n".join(lines) + "\n"
+
+
+@dataclass(frozen=True)
+class ServiceState:
+    """What a host's agent says of a service."""
+
+    pid: int
+    """Of its process inside the host; 0 while there is none."""
+    restarts: int
+    """How often it has ended since the host booted."""
+    ready: bool
+
+
+def services(host: HostName, *, bare: bool) -> list[Service]:
+    """The services of a host, without the driver's roles if `bare`."""
+    table = [_agent(host), _tgtd() if host.kind == "storage" else _iscsid()]
+    return table if bare else table + _roles(host)
+
+
+def _agent(host: HostName) -> Service:
+    return Service("agent", _python("-S", "-m", "tests.e2e.lab.agent", host.management_address))
+
+
+def _tgtd() -> Service:
+    # tgtd cannot start without a portal; the real one is added last, when all targets are there.
+    return Service(
+        "tgtd",
+        ("tgtd", "-f", "--iscsi", "portal=127.0.0.1:3299", "-t", "4"),
+        endpoint="/var/run/tgtd/socket.0",
+    )
+
+
+def _iscsid() -> Service:
+    return Service("iscsid", ("iscsid", "-f"))
+
+
+def _roles(host: HostName) -> list[Service]:
+    if host.kind == "compute":
+        return [_node(host)]
+    return [_storage(host), _controller()] if host.number == 1 else [_storage(host)]
+
+
+def _storage(host: HostName) -> Service:
+    listen = f"{host.data_address}:{STORAGE_API_PORT}"
+    return _role(
+        "storage", listen,
+        "--node-id", str(host),
+        "--listen", listen,
+        "--tls-dir", f"{CONFIG}/tls",
+        "--chap-keys", f"{CONFIG}/chap-keys",
+        "--state-dir", STATE,
+        "--portal", f"{host.data_address}:{ISCSI_PORT}",
+        "--thin-pool", "vg0/pool",
+    )  # fmt: skip
+
+
+def _controller() -> Service:
+    socket = CSI_SOCKETS["controller"].path
+    inventory = f"{CONFIG}/inventory.json"
+    return _role(
+        "controller", socket,
+        "--endpoint", f"unix://{socket}",
+        "--inventory", inventory,
+        "--tls-dir", f"{CONFIG}/client-tls",
+        needs=inventory,
+    )  # fmt: skip
+
+
+def _node(host: HostName) -> Service:
+    socket = CSI_SOCKETS["node"].path
+    return _role(
+        "node", socket,
+        "--endpoint", f"unix://{socket}",
+        "--node-id", str(host),
+        "--chap-keys", f"{CONFIG}/chap-keys",
+        "--state-dir", STATE,
+    )  # fmt: skip
+
+
+def _role(name: str, endpoint: str, *options: str, needs: str | None = None) -> Service:
+    return Service(name, _python("-m", "csi_lvm_iscsi", name, *options), endpoint, needs)
+
+
+def _python(*arguments: str) -> tuple[str, ...]:
+    """The Python that runs the lab; the hosts see it at the same path."""
+    return (sys.executable, *arguments)

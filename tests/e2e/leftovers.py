@@ -1,0 +1,40 @@
+"""What is left in the hosts of the driver's work: nothing, when every volume is deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tests.e2e.lab.host import Host
+from tests.e2e.lab.lab import Lab
+
+# Each question prints one line for each thing that is there, and nothing where there is none.
+STORAGE = {
+    "logical volume": "lvs --noheadings -o lv_name vg0 | grep -v ' pool'",
+    "target": "tgtadm --mode target --op show | grep ^Target",
+    "CHAP account": "tgtadm --mode account --op show | grep -v '^Account list'",
+    "grant": "ls /var/lib/csi-lvm-iscsi/grants",
+}
+COMPUTE = {
+    "session": "ls /sys/class/iscsi_session 2>/dev/null",
+    "device": "ls /sys/block | grep ^sd",
+    "iscsiadm record": "ls /etc/iscsi/nodes 2>/dev/null",
+    "staged record": "ls /var/lib/csi-lvm-iscsi/staged",
+    "mount": "grep -E ' /run/test/|/dev/sd' /proc/self/mountinfo",
+    "published path": "ls /run/test/published 2>/dev/null",
+}
+
+
+def questions(host: Host) -> dict[str, str]:
+    """What is asked of a host of this kind."""
+    return STORAGE if host.identity.kind == "storage" else COMPUTE
+
+
+def leftovers(lab: Lab) -> list[str]:
+    """Everything that is left, as `HOST: KIND: WHAT`."""
+    return [line for host in lab.hosts.values() for line in _left_on(host)]
+
+
+def _left_on(host: Host) -> Iterator[str]:
+    for kind, question in questions(host).items():
+        for line in host.exec("sh", "-c", f"{question}; true").check().text.splitlines():
+            yield f"{host.name}: {kind}: {line.strip()}"

@@ -1,0 +1,110 @@
+"""Every call made twice, made at once by several, and made again after its role was killed."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.e2e.driver import Driver, Refused, Volume
+from tests.e2e.lab.lab import Lab
+
+
+def test_every_call_twice(driver: Driver, name: Callable[[], str]) -> None:
+    wanted = name()
+    volume = driver.create(wanted)
+    assert driver.create(wanted).id == volume.id
+    context = driver.publish(volume, "compute-1")
+    assert driver.publish(volume, "compute-1") == context
+    for verb in (driver.stage, driver.publish_to_pod, driver.unpublish_from_pod, driver.unstage):
+        verb(volume, "compute-1")
+        verb(volume, "compute-1")
+    driver.unpublish(volume, "compute-1")
+    driver.unpublish(volume, "compute-1")
+    driver.delete(volume)
+    driver.delete(volume)
+
+
+def at_once(call: Callable[[], object], times: int = 4) -> None:
+    """Make the call several times at once, each again while it is refused as busy."""
+
+    def insist() -> None:
+        while True:
+            try:
+                call()
+            except Refused as error:
+                if error.code != "ABORTED":
+                    raise
+            else:
+                return
+
+    with ThreadPoolExecutor(times) as threads:
+        for done in [threads.submit(insist) for _ in range(times)]:
+            done.result(timeout=120)
+
+
+def test_every_call_at_once(lab: Lab, driver: Driver, name: Callable[[], str]) -> None:
+    wanted = name()
+    at_once(lambda: driver.create(wanted))
+    volume = driver.create(wanted, block=False)
+    at_once(lambda: driver.publish(volume, "compute-1"))
+    lab.host("compute-1").exec("mkdir", "-p", volume.staging_path).check()
+    for verb in (driver.stage, driver.publish_to_pod):
+        at_once(lambda verb=verb: verb(volume, "compute-1"))  # type: ignore[misc]
+    sessions = lab.host("compute-1").exec("ls", "/sys/class/iscsi_session").check().text.split()
+    assert len(sessions) == 1
+    for verb in (driver.unpublish_from_pod, driver.unstage, driver.unpublish):
+        at_once(lambda verb=verb: verb(volume, "compute-1"))  # type: ignore[misc]
+    at_once(lambda: driver.delete(volume))
+
+
+def kill(lab: Lab, host: str, role: str) -> None:
+    """Kill a role and wait until its supervisor has started it again."""
+    lab.host(host).exec("pkill", "-KILL", "-f", f"csi_lvm_iscsi {role}").check()
+    lab.host(host).wait_ready()
+
+
+def test_every_call_after_its_role_was_killed(
+    lab: Lab, driver: Driver, name: Callable[[], str]
+) -> None:
+    volume = driver.create(name(), block=False)
+    _kill_all(lab)
+    assert driver.create(volume.name).id == volume.id
+    context = driver.publish(volume, "compute-1")
+    _kill_all(lab)
+    assert driver.publish(volume, "compute-1") == context
+    for verb in (driver.stage, driver.publish_to_pod, driver.unpublish_from_pod, driver.unstage):
+        verb(volume, "compute-1")
+        kill(lab, "compute-1", "node")
+        verb(volume, "compute-1")
+    driver.unpublish(volume, "compute-1")
+    _kill_all(lab)
+    driver.unpublish(volume, "compute-1")
+    driver.delete(volume)
+    _kill_all(lab)
+    driver.delete(volume)
+
+
+def _kill_all(lab: Lab) -> None:
+    for host, role in (
+        ("storage-1", "controller"),
+        ("storage-1", "storage"),
+        ("storage-2", "storage"),
+    ):
+        kill(lab, host, role)
+
+
+def test_ten_volumes_at_once_on_one_node(lab: Lab, driver: Driver, name: Callable[[], str]) -> None:
+    volumes = [driver.create(name(), block=number % 2 == 0) for number in range(10)]
+    with ThreadPoolExecutor(10) as threads:
+        attached = [threads.submit(driver.attach, volume, "compute-1") for volume in volumes]
+        for each in attached:
+            each.result(timeout=300)
+    sessions = lab.host("compute-1").exec("sh", "-c", "cat /sys/class/iscsi_session/*/targetname")
+    targets = sessions.check().text.split()
+    assert sorted(targets) == sorted(volume.contexts["compute-1"]["target"] for volume in volumes)
+    with ThreadPoolExecutor(10) as threads:
+        for each in [threads.submit(_detach, driver, volume) for volume in volumes]:
+            each.result(timeout=300)
+
+
+def _detach(driver: Driver, volume: Volume) -> None:
+    driver.detach(volume, "compute-1")
+    driver.delete(volume)
