@@ -45,6 +45,10 @@ unit: install ## Unit tests
 e2e: install ## Tests in the lab
 	$(PY) -m pytest tests/e2e
 
+.PHONY: record
+record: install ## Kill the storage role after every action in the lab; record that for the unit tests
+	$(PY) -m pytest tests/e2e/test_crashes.py --record
+
 .PHONY: bench
 bench: install ## Time of our RPCs beside the bare commands, alternating, in one lab run
 	@$(PY) -m tests.e2e.bench

@@ -1,8 +1,8 @@
 """Publishing a volume to a node and taking it back: first the durable grant, then the export."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from csi_lvm_iscsi.model import chap, names
+from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.model.errors import FailedPrecondition, Unavailable
 from csi_lvm_iscsi.model.publications import LUN, Publication
 from csi_lvm_iscsi.storage.exports import Exports
@@ -18,14 +18,17 @@ class Publications:
         volumes: Volumes,
         grants: GrantRecords,
         exports: Exports,
+        *,
         portals: Sequence[str],
         keys: Mapping[str, bytes],
+        new_nonce: Callable[[], str],
     ) -> None:
         self._volumes = volumes
         self._grants = grants
         self._exports = exports
         self._portals = tuple(portals)
         self._keys = keys
+        self._new_nonce = new_nonce
 
     def nodes_of(self, volume_id: str) -> tuple[str, ...]:
         """The nodes that a volume is published to."""
@@ -46,7 +49,7 @@ class Publications:
                 )
         device = await self._volumes.device(volume_id)
         if not self._grants.of(volume_id):
-            self._grants.set(volume_id, [Grant(node_id, chap.new_nonce(), self._newest_key())])
+            self._grants.set(volume_id, [Grant(node_id, self._new_nonce(), self._newest_key())])
         grants = self._grants.of(volume_id)
         await self._exports.ensure(volume_id, grants, device.path)
         return Publication(
@@ -72,6 +75,17 @@ class Publications:
         if kept != grants:
             self._grants.set(volume_id, kept)
         await self.restore(volume_id)
+
+    async def delete_volume(self, volume_id: str) -> None:
+        """Remove a volume that no node has; gone already is fine. Raises FailedPrecondition where
+        a node has it."""
+        nodes = self.nodes_of(volume_id)
+        if nodes:
+            raise FailedPrecondition(
+                f"Volume {volume_id} is published to node {', '.join(nodes)}: unpublish it first."
+            )
+        await self.restore(volume_id)
+        await self._volumes.delete(volume_id)
 
     async def restore(self, volume_id: str) -> None:
         """Make tgtd's state follow the grants of one volume."""

@@ -3,7 +3,7 @@
 import asyncio
 import fcntl
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +11,8 @@ from grpc import aio
 from prometheus_client import CollectorRegistry
 
 from csi_lvm_iscsi.commands.runner import Runner
-from csi_lvm_iscsi.model import names
-from csi_lvm_iscsi.model.errors import DriverError, FailedPrecondition
+from csi_lvm_iscsi.model import chap, names
+from csi_lvm_iscsi.model.errors import DriverError
 from csi_lvm_iscsi.model.in_flight import InFlight
 from csi_lvm_iscsi.rpc import server, tls
 from csi_lvm_iscsi.rpc.pb import storage_pb2, storage_pb2_grpc
@@ -40,26 +40,48 @@ class Settings:
     thin_pool: str
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts of the role, put together for one host."""
+
+    volumes: Volumes
+    exports: Exports
+    publications: Publications
+
+
+def wire(
+    settings: Settings,
+    runner: Runner,
+    tgtd: Tgtd,
+    new_nonce: Callable[[], str] = chap.new_nonce,
+    device_root: Path = Path("/"),
+) -> Parts:
+    """Put the parts together."""
+    volume_group, _, pool = settings.thin_pool.partition("/")
+    volumes = Volumes(Lvm(runner, volume_group, pool), settings.host, device_root)
+    exports = Exports(tgtd, Fence(tgtd), settings.portals, settings.keys)
+    grants = GrantRecords(settings.state_directory / "grants")
+    publications = Publications(
+        volumes,
+        grants,
+        exports,
+        portals=settings.portals,
+        keys=settings.keys,
+        new_nonce=new_nonce,
+    )
+    return Parts(volumes, exports, publications)
+
+
 async def serve(settings: Settings, runner: Runner, registry: CollectorRegistry) -> None:
     """Run the role until it is told to end. Raises DriverError where the volume group cannot be
     served or another instance runs."""
     lock = _lock(settings.state_directory)
-    volume_group, _, pool = settings.thin_pool.partition("/")
-    volumes = Volumes(Lvm(runner, volume_group, pool), settings.host)
-    await volumes.refresh()
     management = ManagementSocket()
-    tgtd = Tgtd(management)
-    exports = Exports(tgtd, Fence(tgtd), settings.portals, settings.keys)
-    publications = Publications(
-        volumes,
-        GrantRecords(settings.state_directory / "grants"),
-        exports,
-        settings.portals,
-        settings.keys,
-    )
+    parts = wire(settings, runner, Tgtd(management))
+    await parts.volumes.refresh()
     in_flight = InFlight()
-    upkeep = Upkeep(management, volumes, publications, exports, in_flight)
-    service = StorageService(volumes, publications, upkeep, in_flight)
+    upkeep = Upkeep(management, parts.volumes, parts.publications, parts.exports, in_flight)
+    service = StorageService(parts.volumes, parts.publications, upkeep, in_flight)
 
     def add_services(grpc_server: aio.Server) -> None:
         storage_pb2_grpc.add_StorageServicer_to_server(service, grpc_server)
@@ -125,16 +147,9 @@ class StorageService(storage_pb2_grpc.StorageServicer):
     ) -> storage_pb2.DeleteVolumeResponse:
         """Remove a volume that no node has."""
         with self._in_flight.hold(request.volume_id, "DeleteVolume"):
-            nodes = self._publications.nodes_of(request.volume_id)
-            if nodes:
-                raise FailedPrecondition(
-                    f"Volume {request.volume_id} is published to node {', '.join(nodes)}: "
-                    "unpublish it first."
-                )
             if names.is_volume_id(request.volume_id):
                 await self._upkeep.ready()
-                await self._publications.restore(request.volume_id)
-                await self._volumes.delete(request.volume_id)
+                await self._publications.delete_volume(request.volume_id)
             return storage_pb2.DeleteVolumeResponse()
 
     async def GetVolume(

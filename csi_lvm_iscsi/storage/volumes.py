@@ -48,7 +48,7 @@ class Device:
 class Volumes:
     """Creates, finds and deletes volumes. Callers hold the volume (`model.in_flight`)."""
 
-    def __init__(self, lvm: Lvm, host: str, device_root: Path = Path("/")) -> None:
+    def __init__(self, lvm: Lvm, host: str, device_root: Path) -> None:
         self._lvm = lvm
         self._host = host
         self._root = device_root

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,13 +11,13 @@ import pytest
 
 from tests.e2e.driver import Driver
 from tests.e2e.lab.lab import DEFAULT_DIRECTORY, Lab
-from tests.e2e.leftovers import leftovers
+from tests.e2e.leftovers import clear, leftovers
 
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
-    """2 storage and 2 compute hosts with the driver's roles."""
-    lab = Lab(Path(f"{DEFAULT_DIRECTORY}-test"))
+    """2 storage and 2 compute hosts with the driver's roles; $LAB_DIR, if set, is its place."""
+    lab = Lab(Path(os.environ.get("LAB_DIR") or f"{DEFAULT_DIRECTORY}-test"))
     lab.up(storage=2, compute=2)
     lab.enter_network()
     yield lab
@@ -26,11 +27,23 @@ def lab() -> Iterator[Lab]:
 @pytest.fixture
 def driver(lab: Lab) -> Iterator[Driver]:
     """The driver, with nothing left of its work when the test ends."""
-    yield Driver(lab)
-    assert leftovers(lab) == []
+    driver = Driver(lab)
+    yield driver
+    left = leftovers(lab)
+    if left:
+        clear(lab, driver)
+    assert left == []
 
 
 @pytest.fixture
 def name() -> Callable[[], str]:
     """New volume names, as external-provisioner makes them."""
     return lambda: f"pvc-{uuid.uuid4()}"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--record",
+        action="store_true",
+        help="write what the lab answers to tests/unit/storage/transcripts, for the unit tests",
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tests.e2e.driver import DIRECTORY, Driver
 from tests.e2e.lab.host import Host
 from tests.e2e.lab.lab import Lab
 
@@ -23,6 +24,12 @@ COMPUTE = {
     "published path": "ls /run/test/published 2>/dev/null",
 }
 
+CLEAR_COMPUTE = """
+umount -l "$1"/published/* "$1"/staging/*
+iscsiadm -m node -u
+rm -rf "$1" /etc/iscsi/nodes/* /var/lib/csi-lvm-iscsi/staged/*
+"""
+
 
 def questions(host: Host) -> dict[str, str]:
     """What is asked of a host of this kind."""
@@ -32,6 +39,20 @@ def questions(host: Host) -> dict[str, str]:
 def leftovers(lab: Lab) -> list[str]:
     """Everything that is left, as `HOST: KIND: WHAT`."""
     return [line for host in lab.hosts.values() for line in _left_on(host)]
+
+
+def clear(lab: Lab, driver: Driver) -> None:
+    """Take away what a failed test left, so that the next one fails for its own reasons only."""
+    for host in lab.hosts.values():
+        host.heal()
+        if host.pid is None:
+            host.boot()
+        if host.identity.kind == "compute":
+            host.exec("sh", "-c", CLEAR_COMPUTE, "sh", DIRECTORY)
+    for entry in driver.controller("ListVolumes").get("entries", []):
+        volume_id = entry["volume"]["volumeId"]
+        driver.controller("ControllerUnpublishVolume", volume_id=volume_id)
+        driver.controller("DeleteVolume", volume_id=volume_id)
 
 
 def _left_on(host: Host) -> Iterator[str]:

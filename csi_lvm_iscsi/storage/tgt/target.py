@@ -2,6 +2,7 @@
 
 import re
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from csi_lvm_iscsi.model.publications import LUN
@@ -50,11 +51,19 @@ class Connection:
     initiator: str
 
 
+def _random_tid() -> int:
+    """Random, so that nothing has to remember which ones were used."""
+    return 1 + secrets.randbelow(_MAX_TID)
+
+
 class Tgtd:
     """The tgtd of this host."""
 
-    def __init__(self, management: Management) -> None:
+    def __init__(self, management: Management, new_tid: Callable[[], int] = _random_tid) -> None:
+        """`new_tid` gives numbers from 1 on, never one that it gave before: a login in progress
+        remembers nothing but the tid of its target."""
         self._management = management
+        self._new_tid = new_tid
 
     async def targets(self) -> dict[str, Target]:
         """All targets by their IQN."""
@@ -62,12 +71,8 @@ class Tgtd:
         return {target.iqn: target for target in parse_targets(text)}
 
     async def create_target(self, iqn: str) -> int:
-        """Make an empty target, which nobody may log in to; its tid.
-
-        The tid is random: one must never be used twice while tgtd lives, as a login in progress
-        remembers nothing but the tid of its target.
-        """
-        tid = 1 + secrets.randbelow(_MAX_TID)
+        """Make an empty target, which nobody may log in to; its tid."""
+        tid = self._new_tid()
         await self._management.request(Mode.TARGET, Op.NEW, f"targetname={iqn}", tid=tid)
         for setting in (f"nop_interval={NOP_SECONDS}", f"nop_count={_NOP_COUNT}"):
             await self._management.request(Mode.TARGET, Op.UPDATE, setting, tid=tid)

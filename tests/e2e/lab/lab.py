@@ -23,7 +23,7 @@ from tests.e2e.lab.network import Network
 from tests.e2e.lab.services import CHECKOUT
 from tests.e2e.lab.topology import MAX_HOSTS, STORAGE_API_PORT, HostName, Kind
 
-DEFAULT_DIRECTORY = Path("/var/tmp/csi-lvm-iscsi-lab")  # noqa: S108
+DEFAULT_DIRECTORY = Path("/var/tmp/csi-lvm-iscsi-lab")
 
 
 def default_directory() -> Path:

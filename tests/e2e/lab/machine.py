@@ -18,7 +18,7 @@ KERNEL = "linux.uml"
 START_TIMEOUT = 5.0
 KILL_TIMEOUT = 20.0
 
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
+SHARED_MEMORY = Path("/dev/shm")
 SHARED_MEMORY_FACTOR = 4
 """It must have this much more room than one host needs, as the host's neighbours fill it too."""
 

@@ -12,7 +12,8 @@ from tests.e2e.lab.errors import LabError
 
 PACKAGES = (
     "user-mode-linux", "kmod", "udev", "lvm2", "thin-provisioning-tools", "tgt", "open-iscsi",
-    "e2fsprogs", "xfsprogs", "fio", "iproute2", "iputils-ping", "util-linux", "openssl",
+    "e2fsprogs", "xfsprogs", "fdisk", "fio", "iproute2", "iputils-ping", "openssl", "procps",
+    "util-linux",
 )  # fmt: skip
 
 KERNEL_MODULES = Path("/usr/lib/uml/modules")

@@ -1,0 +1,204 @@
+"""The disk of a session: made to appear, told apart from others, and made to go, by sysfs."""
+
+import errno
+import fcntl
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from csi_lvm_iscsi.commands.waiting import until, until_async
+from csi_lvm_iscsi.model.errors import FailedPrecondition
+from csi_lvm_iscsi.model.sizes import human
+from csi_lvm_iscsi.node.blocking import bounded
+from csi_lvm_iscsi.node.sessions import Session
+
+_log = structlog.get_logger()
+
+_SECTOR = 512  # of /sys/block/*/size, whatever the disk's own sectors are
+_VPD_HEADER = 4  # SPC-4, 7.8.15: the serial number follows four bytes
+_BLKFLSBUF = 0x1261  # linux/fs.h: write out and drop the cached blocks
+_SCAN_SECONDS = 30.0
+_APPEAR_SECONDS = 15.0
+_REMOVE_SECONDS = 30.0
+_FLUSH_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A disk."""
+
+    name: str
+    """The kernel's, like sda."""
+
+    path: Path
+    """Its node, like /dev/sda."""
+
+    number: str
+    """major:minor."""
+
+    scsi: Path
+    """Its SCSI device in sysfs."""
+
+
+class Devices:
+    """The disks of iSCSI sessions."""
+
+    def __init__(self, sys: Path, dev: Path) -> None:
+        self._sys = sys
+        self._dev = dev
+
+    def find(self, session: Session, lun: int) -> Device | None:
+        """The disk of a session, if the kernel has it."""
+        address = f"{session.host}:0:0"
+        return self._read(session.directory / f"target{address}" / f"{address}:{lun}")
+
+    def all(self, session: Session) -> tuple[Device, ...]:
+        """All disks of a session."""
+        found = map(self._read, sorted(session.directory.glob("target*:*:*/*:*:*:*")))
+        return tuple(device for device in found if device is not None)
+
+    def _read(self, scsi: Path) -> Device | None:
+        """The disk of a SCSI device; None where it has none, or vanishes while it is read."""
+        try:
+            block = next((scsi / "block").iterdir())
+            number = (block / "dev").read_text().strip()
+        except (OSError, StopIteration):
+            return None
+        return Device(block.name, self._dev / block.name, number, scsi)
+
+    def is_dead(self, number: str) -> bool:
+        """Whether a mount with this major:minor is of a disk that is gone.
+
+        File systems without a disk have major 0, and were never there. While a file system is
+        mounted, its number is not given to another disk.
+        """
+        return not number.startswith("0:") and not (self._sys / "dev" / "block" / number).exists()
+
+    async def appear(self, session: Session, lun: int) -> Device:
+        """Scan for just this LUN, and wait for its disk. Not for udev: its links come a second
+        later and are not needed."""
+        scan = self._sys / "class" / "scsi_host" / f"host{session.host}" / "scan"
+        await bounded(
+            lambda: scan.write_text(f"0 0 {lun}"),
+            _SCAN_SECONDS,
+            f"The scan for LUN {lun} of iSCSI session {session.id} hangs: the storage host does "
+            "not answer SCSI commands.",
+        )
+        device = await until(
+            lambda: self.find(session, lun),
+            _APPEAR_SECONDS,
+            f"LUN {lun} of iSCSI session {session.id} has no disk after {_APPEAR_SECONDS:g} s: see "
+            "the kernel's log, and whether the module sd_mod is loaded.",
+        )
+        await until_async(
+            lambda: self._opens(device),
+            _APPEAR_SECONDS,
+            f"{device.path} cannot be opened after {_APPEAR_SECONDS:g} s: see the kernel's log.",
+        )
+        return device
+
+    async def _opens(self, device: Device) -> bool:
+        """Whether a disk can be opened. The kernel shows a new one in sysfs a moment before
+        (block/genhd.c, device_add_disk: bdev_add follows device_add)."""
+
+        def attempt() -> bool:
+            try:
+                os.close(os.open(device.path, os.O_RDONLY | os.O_CLOEXEC))
+            except OSError:
+                return False
+            return True
+
+        return await bounded(
+            attempt,
+            _SCAN_SECONDS,
+            f"{device.path} cannot be opened: the storage host does not answer. Call again.",
+        )
+
+    def check_identity(self, device: Device, serial: str, size_bytes: int) -> None:
+        """Raise FailedPrecondition unless this is the published disk. It may have grown."""
+        try:
+            found = (device.scsi / "vpd_pg80").read_bytes()[_VPD_HEADER:].decode().strip("\0 ")
+        except (OSError, UnicodeDecodeError):
+            found = ""
+        if found != serial:
+            raise FailedPrecondition(
+                f"{device.path} has the serial number {found!r}, the volume has {serial!r}: it is "
+                "another disk and is left alone. See what the storage host exports as this target."
+            )
+        size = int((device.scsi / "block" / device.name / "size").read_text()) * _SECTOR
+        if size < size_bytes:
+            raise FailedPrecondition(
+                f"{device.path} has {human(size)}, the volume {human(size_bytes)}: it is left "
+                "alone. See what the storage host exports as this target."
+            )
+
+    async def flush(self, device: Device) -> None:
+        """Write out what is cached of a disk.
+
+        Raises FailedPrecondition where it is mounted or mapped, in whatever mount namespace: the
+        kernel refuses an exclusive open then. Raises TookTooLong where the session is cut: what is
+        written may still arrive, so it is not given up before the kernel does
+        (replacement_timeout); from then on it answers with an error and the unstage goes on.
+        """
+
+        def flush() -> None:
+            descriptor = os.open(device.path, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+                fcntl.ioctl(descriptor, _BLKFLSBUF)
+            finally:
+                os.close(descriptor)
+
+        try:
+            await bounded(
+                flush,
+                _FLUSH_SECONDS,
+                f"{device.path} cannot be written out within {_FLUSH_SECONDS:g} s: the storage "
+                "host does not answer. Bring it back; else the data is given up when the kernel "
+                "does so, 10 minutes after the cut.",
+            )
+        except OSError as error:
+            if error.errno == errno.EBUSY:
+                raise FailedPrecondition(
+                    f"{device.path} is still in use: mounted in another mount namespace, or part "
+                    f"of a device mapping (see `lsblk {device.path}`). End that use first."
+                ) from error
+            _log.warning("cached writes are lost", device=device.name, error=str(error))
+
+    async def remove(self, device: Device) -> None:
+        """Remove a disk whose session works from the kernel, and wait until it is gone."""
+        await self._write(device, "delete", "1")
+        await until(
+            lambda: not device.scsi.exists(),
+            _REMOVE_SECONDS,
+            f"{device.path} was removed, but the kernel still has it: something holds it.",
+        )
+
+    async def set_offline(self, device: Device) -> None:
+        """Let all I/O of a disk fail from now on, so that what is cached of it is never written.
+
+        It does not block, as `delete` does: that waits for the disk to synchronise its cache. While
+        the session is cut the kernel refuses it (drivers/scsi/scsi_sysfs.c, store_state_field), and
+        there is no need: I/O waits then, and fails when the session ends (drivers/scsi/
+        scsi_transport_iscsi.c, iscsi_remove_session).
+        """
+        try:
+            await self._write(device, "state", "offline")
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+
+    async def _write(self, device: Device, attribute: str, value: str) -> None:
+        def write() -> None:
+            try:
+                (device.scsi / attribute).write_text(value)
+            except FileNotFoundError:
+                return  # gone already
+
+        await bounded(
+            write,
+            _REMOVE_SECONDS,
+            f"{device.path} cannot be removed: its storage host does not answer. Call again.",
+        )

@@ -1,0 +1,133 @@
+"""iscsiadm's database: the record of each target that we log in to, and our interface record."""
+
+import asyncio
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from csi_lvm_iscsi.commands.runner import CommandFailed, Runner, Where
+from csi_lvm_iscsi.model.errors import DriverError
+from csi_lvm_iscsi.node.iscsiadm import Exit, explain
+from csi_lvm_iscsi.records import files
+
+INTERFACE = "csi-lvm-iscsi"
+# iscsid tries for LOGIN_SECONDS in all, then gives up by itself.
+_LOGIN_TIMEOUT = 15
+_LOGIN_RETRIES = 2
+LOGIN_SECONDS = _LOGIN_TIMEOUT * (_LOGIN_RETRIES + 1)
+# How long the kernel holds the I/O of a cut session before it fails it. A server's POST takes
+# minutes; failing earlier turns each reboot of a storage host into read-only file systems.
+_REPLACEMENT_SECONDS = 600
+# The lock of the database is a link that a killed iscsiadm leaves behind. The next one waits 30 s
+# for it (3000 times 10 ms) and then goes on as if it had it (usr/idbm.c, idbm_lock). A shorter
+# bound would kill that one too, and the next, for ever.
+_RECORD_SECONDS = 45.0
+_LINE = re.compile(r"([\w.\[\]]+) = ")
+# The part of iscsid.conf for mutual CHAP, which is for the administrator's other targets: with it
+# iscsid would ask of tgtd a secret that tgtd does not have.
+_FOREIGN = ("node.session.auth.username_in", "node.session.auth.password_in")
+
+
+class NodeRecords:
+    """The records of targets. They hold the CHAP password while a volume is staged."""
+
+    def __init__(self, runner: Runner, directory: Path, initiator: str) -> None:
+        """`directory` is the host's /etc/iscsi; `initiator` the name that we log in with."""
+        self._runner = runner
+        self._directory = directory
+        self._initiator = initiator
+        # Deleting walks the whole tree, and fails where another process deletes in it: 5 of 10
+        # parallel deletes of different records did (exit 6).
+        self._lock = asyncio.Lock()
+
+    def ensure_interface(self) -> None:
+        """Write the interface record that carries our initiator name.
+
+        Not the host's /etc/iscsi/initiatorname.iscsi: cloned hosts have the same there.
+        """
+        if not self._directory.is_dir():
+            raise DriverError(
+                f"This node has no {self._directory}: install the package open-iscsi on it."
+            )
+        path = self._directory / "ifaces" / INTERFACE
+        content = (
+            "# BEGIN RECORD 2.0\n"
+            f"iface.iscsi_ifacename = {INTERFACE}\n"
+            "iface.transport_name = tcp\n"
+            f"iface.initiatorname = {self._initiator}\n"
+            "# END RECORD\n"
+        ).encode()
+        path.parent.mkdir(exist_ok=True, mode=0o700)
+        if not path.exists() or path.read_bytes() != content:
+            files.write(path, content)
+
+    async def write(self, target: str, portal: str, user: str, password: str) -> None:
+        """Make the record of a target, with the credentials to log in.
+
+        iscsiadm makes it, from iscsid.conf; our settings go straight into its file, since
+        iscsiadm takes a password in its argument list only, where every process can read it.
+        """
+        settings = {
+            "node.startup": "manual",
+            "node.conn[0].startup": "manual",
+            # A login must not expose what else the target may have.
+            "node.session.scan": "manual",
+            "node.session.nr_sessions": "1",
+            "node.session.reopen_max": "0",
+            "node.session.initial_login_retry_max": str(_LOGIN_RETRIES),
+            "node.conn[0].timeo.login_timeout": str(_LOGIN_TIMEOUT),
+            "node.session.timeo.replacement_timeout": str(_REPLACEMENT_SECONDS),
+            "node.session.auth.authmethod": "CHAP",
+            "node.session.auth.username": user,
+            "node.session.auth.password": password,
+        }
+        path = self._directory / "nodes" / target / ",".join(_split(portal))
+        async with self._lock:
+            await self._run(target, "--portal", portal, "--interface", INTERFACE, "--op", "new")
+            try:
+                record = path.read_text()
+            except OSError as error:
+                raise DriverError(
+                    f"iscsiadm made a record of {target}, but not at {path} ({error.strerror}): "
+                    "this host keeps its iSCSI database somewhere else. Debian's is supported."
+                ) from error
+            files.write(path, _with_settings(record, settings).encode())
+
+    async def forget(self, target: str) -> None:
+        """Remove the records of a target, if there are any."""
+        if (self._directory / "nodes" / target).exists():
+            async with self._lock:
+                await self._run(target, "--op", "delete", expect=(Exit.SUCCESS, Exit.NO_OBJECTS))
+
+    async def _run(
+        self, target: str, *arguments: str, expect: tuple[int, ...] = (Exit.SUCCESS,)
+    ) -> None:
+        try:
+            await self._runner.run(
+                *("iscsiadm", "--mode", "node", "--targetname", target, *arguments),
+                where=Where.HOST,
+                seconds=_RECORD_SECONDS,
+                expect=expect,
+            )
+        except CommandFailed as error:
+            said = explain(error.completed.code, error.completed.stderr)
+            raise DriverError(f"The iSCSI record of {target} cannot be changed: {said}.") from error
+
+
+def _split(portal: str) -> tuple[str, str]:
+    """Address and port, as iscsiadm names its files: IPv6 without brackets."""
+    address, _, port = portal.rpartition(":")
+    return address.strip("[]"), port
+
+
+def _with_settings(record: str, settings: Mapping[str, str]) -> str:
+    """A record with these settings replaced or added. Of a setting that stands twice, iscsiadm
+    takes the last."""
+    kept = [
+        line
+        for line in record.splitlines()
+        if not ((match := _LINE.match(line)) and match[1] in (*settings, *_FOREIGN))
+        and not line.startswith("#")
+    ]
+    ours = [f"{name} = {value}" for name, value in settings.items()]
+    return "\n".join(["# BEGIN RECORD", *kept, *ours, "# END RECORD", ""])

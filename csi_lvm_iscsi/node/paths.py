@@ -1,0 +1,19 @@
+"""Where the host keeps what we read and write."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class HostPaths:
+    """Files of the host. In a container they must be the host's own, under whatever path they are
+    mounted there."""
+
+    iscsi: Path = Path("/etc/iscsi")
+    """The database of iscsiadm (Debian's place of it)."""
+
+    sys: Path = Path("/sys")
+    dev: Path = Path("/dev")
+    udev_rules: Path = Path("/run/udev/rules.d")
+    mountinfo: Path = Path("/proc/self/mountinfo")
+    boot_id: Path = Path("/proc/sys/kernel/random/boot_id")

@@ -1,0 +1,204 @@
+"""CSI Node: from protobuf to the flows and back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from google.protobuf.message import Message
+from grpc import aio
+from prometheus_client import CollectorRegistry
+
+from csi_lvm_iscsi.commands.runner import Runner
+from csi_lvm_iscsi.model import names
+from csi_lvm_iscsi.model.access import Capability
+from csi_lvm_iscsi.model.errors import InvalidArgument
+from csi_lvm_iscsi.model.in_flight import InFlight
+from csi_lvm_iscsi.model.publications import Publication
+from csi_lvm_iscsi.node import host_rules, staged
+from csi_lvm_iscsi.node.attachments import Attachments
+from csi_lvm_iscsi.node.bind_mounts import BindMounts
+from csi_lvm_iscsi.node.devices import Devices
+from csi_lvm_iscsi.node.filesystems import FileSystems
+from csi_lvm_iscsi.node.mounts import Mounts
+from csi_lvm_iscsi.node.node_records import NodeRecords
+from csi_lvm_iscsi.node.paths import HostPaths
+from csi_lvm_iscsi.node.sessions import Sessions
+from csi_lvm_iscsi.node.staging import Staging
+from csi_lvm_iscsi.records.directory import RecordDirectory
+from csi_lvm_iscsi.rpc import server
+from csi_lvm_iscsi.rpc.identity import IdentityService
+from csi_lvm_iscsi.rpc.pb import csi_pb2, csi_pb2_grpc
+
+_DEFAULT_FILE_SYSTEM = "ext4"
+_CAPABILITIES = (
+    csi_pb2.NodeServiceCapability.RPC.STAGE_UNSTAGE_VOLUME,
+    csi_pb2.NodeServiceCapability.RPC.SINGLE_NODE_MULTI_WRITER,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the role is told at its start."""
+
+    endpoint: str
+    node_id: str
+    keys: Mapping[str, bytes]
+    state_directory: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Flows:
+    """The two flows of the role, wired to one host."""
+
+    staging: Staging
+    bind_mounts: BindMounts
+
+
+def wire(settings: Settings, runner: Runner, paths: HostPaths) -> Flows:
+    """Put the flows together. Raises DriverError where the host lacks what they need."""
+    node_records = NodeRecords(runner, paths.iscsi, names.initiator_iqn(settings.node_id))
+    node_records.ensure_interface()
+    devices = Devices(paths.sys, paths.dev)
+    attachments = Attachments(node_records, Sessions(runner, paths.sys), devices, settings.keys)
+    mounts = Mounts(runner, paths.mountinfo)
+    records = RecordDirectory(settings.state_directory / "staged", staged.encode, staged.decode)
+    in_flight = InFlight()
+    return Flows(
+        Staging(
+            records=records,
+            attachments=attachments,
+            devices=devices,
+            file_systems=FileSystems(runner),
+            mounts=mounts,
+            in_flight=in_flight,
+            boot_id=paths.boot_id.read_text().strip(),
+        ),
+        BindMounts(records, attachments, mounts, in_flight),
+    )
+
+
+async def serve(settings: Settings, runner: Runner, registry: CollectorRegistry) -> None:
+    """Serve CSI Identity and Node until the process is told to end."""
+    paths = HostPaths()
+    # The stubs call unimplemented verbs abstract; gRPC answers UNIMPLEMENTED for them.
+    node = NodeService(settings.node_id, wire(settings, runner, paths))  # type: ignore[abstract]
+    await host_rules.ensure(runner, paths)
+
+    def add_services(to: aio.Server) -> None:
+        csi_pb2_grpc.add_IdentityServicer_to_server(IdentityService(), to)
+        csi_pb2_grpc.add_NodeServicer_to_server(node, to)
+
+    await server.serve(settings.endpoint, add_services, registry)
+
+
+class NodeService(csi_pb2_grpc.NodeServicer):
+    """CSI Node."""
+
+    def __init__(self, node_id: str, flows: Flows) -> None:
+        self._node_id = node_id
+        self._flows = flows
+
+    async def NodeGetInfo(
+        self, request: csi_pb2.NodeGetInfoRequest, context: object
+    ) -> csi_pb2.NodeGetInfoResponse:
+        """Our name. It waits for nothing: kubelet gives up on a plugin that does."""
+        return csi_pb2.NodeGetInfoResponse(node_id=self._node_id)
+
+    async def NodeGetCapabilities(
+        self, request: csi_pb2.NodeGetCapabilitiesRequest, context: object
+    ) -> csi_pb2.NodeGetCapabilitiesResponse:
+        """What we can."""
+        return csi_pb2.NodeGetCapabilitiesResponse(
+            capabilities=[
+                csi_pb2.NodeServiceCapability(rpc=csi_pb2.NodeServiceCapability.RPC(type=kind))
+                for kind in _CAPABILITIES
+            ]
+        )
+
+    async def NodeStageVolume(
+        self, request: csi_pb2.NodeStageVolumeRequest, context: object
+    ) -> csi_pb2.NodeStageVolumeResponse:
+        """Log in, identify, make a file system where there is nothing, mount."""
+        _require(request, "volume_id", "staging_target_path", "volume_capability")
+        await self._flows.staging.stage(
+            self._publication(request),
+            _path(request.staging_target_path),
+            _capability(request.volume_capability),
+        )
+        return csi_pb2.NodeStageVolumeResponse()
+
+    async def NodeUnstageVolume(
+        self, request: csi_pb2.NodeUnstageVolumeRequest, context: object
+    ) -> csi_pb2.NodeUnstageVolumeResponse:
+        """Unmount, write out, log out."""
+        _require(request, "volume_id", "staging_target_path")
+        await self._flows.staging.unstage(request.volume_id, _path(request.staging_target_path))
+        return csi_pb2.NodeUnstageVolumeResponse()
+
+    async def NodePublishVolume(
+        self, request: csi_pb2.NodePublishVolumeRequest, context: object
+    ) -> csi_pb2.NodePublishVolumeResponse:
+        """Bind what is staged to the path of a pod."""
+        _require(request, "volume_id", "target_path", "volume_capability")
+        _require(request, "staging_target_path")
+        await self._flows.bind_mounts.publish(
+            self._publication(request),
+            _path(request.staging_target_path),
+            _path(request.target_path),
+            _capability(request.volume_capability),
+            read_only=request.readonly,
+        )
+        return csi_pb2.NodePublishVolumeResponse()
+
+    async def NodeUnpublishVolume(
+        self, request: csi_pb2.NodeUnpublishVolumeRequest, context: object
+    ) -> csi_pb2.NodeUnpublishVolumeResponse:
+        """Take it from that path."""
+        _require(request, "volume_id", "target_path")
+        await self._flows.bind_mounts.unpublish(request.volume_id, _path(request.target_path))
+        return csi_pb2.NodeUnpublishVolumeResponse()
+
+    def _publication(
+        self, request: csi_pb2.NodeStageVolumeRequest | csi_pb2.NodePublishVolumeRequest
+    ) -> Publication:
+        return Publication.from_context(request.volume_id, self._node_id, request.publish_context)
+
+
+_Request = (
+    csi_pb2.NodeStageVolumeRequest
+    | csi_pb2.NodeUnstageVolumeRequest
+    | csi_pb2.NodePublishVolumeRequest
+    | csi_pb2.NodeUnpublishVolumeRequest
+)
+
+
+def _require(request: _Request, *fields: str) -> None:
+    """Raise InvalidArgument for a field that the request lacks."""
+    for field in fields:
+        value = getattr(request, field)
+        if not (value.ByteSize() if isinstance(value, Message) else value):
+            raise InvalidArgument(f"The request has no {field}: set it.")
+
+
+def _path(text: str) -> Path:
+    """A path as mountinfo shows it: kubelet's directory may be behind a symbolic link. Only the
+    parent is looked up, as looking at what is mounted on the path itself may hang."""
+    path = Path(text)
+    if not path.is_absolute():
+        raise InvalidArgument(f"The path {text!r} is not absolute: give it from / on.")
+    return path.parent.resolve() / path.name
+
+
+def _capability(given: csi_pb2.VolumeCapability) -> Capability:
+    mode = csi_pb2.VolumeCapability.AccessMode.Mode.Name(given.access_mode.mode)
+    if given.WhichOneof("access_type") is None:
+        raise InvalidArgument("The volume_capability says neither block nor mount: set one.")
+    capability = Capability(
+        access_mode=mode,
+        file_system=(given.mount.fs_type or _DEFAULT_FILE_SYSTEM)
+        if given.HasField("mount")
+        else None,
+        mount_flags=tuple(given.mount.mount_flags),
+    )
+    capability.check()
+    return capability

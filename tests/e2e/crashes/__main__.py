@@ -1,0 +1,110 @@
+"""Runs in a storage host, whose own role is stopped meanwhile; prints one JSON of all recordings.
+
+For each scenario: the verb undisturbed; then, for each n, the verb killed after its n-th action,
+the role started again and the verb called again. With each the state that it ends in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from csi_lvm_iscsi.commands.runner import ProcessRunner
+from csi_lvm_iscsi.rpc import logs
+from csi_lvm_iscsi.storage.lvm import Lvm
+from csi_lvm_iscsi.storage.tgt.socket import ManagementSocket
+from csi_lvm_iscsi.storage.tgt.target import Tgtd
+from tests.boundary import Action, Recorder
+from tests.scenarios import SCENARIOS, Scenario, call
+
+KILLED = 137
+FIRST_TID, SECOND_TID = 1001, 1002
+
+
+def main() -> None:
+    logs.configure(verbose=False)
+    print(json.dumps({name: record(each) for name, each in SCENARIOS.items()}, indent=1))
+
+
+def record(scenario: Scenario) -> dict[str, Any]:
+    """All recordings of one scenario."""
+    undisturbed = record_one(scenario, kill_after=None)
+    crashes = [
+        record_one(scenario, kill_after=n) for n in range(1, len(undisturbed["actions"]) + 1)
+    ]
+    return {"undisturbed": undisturbed, "crashes": crashes}
+
+
+def record_one(scenario: Scenario, kill_after: int | None) -> dict[str, Any]:
+    """One life: what comes before, the verb (killed), the verb again (if killed), the state."""
+    with tempfile.TemporaryDirectory() as directory:
+        state = Path(directory)
+        before = {verb: attempt(verb, state, FIRST_TID, None) for verb in scenario.before}
+        actions = attempt(scenario.verb, state, FIRST_TID, kill_after)
+        again = attempt(scenario.verb, state, SECOND_TID, None) if kill_after else []
+        end = asyncio.run(observe(state))
+        for verb in ("unpublish", "delete"):
+            attempt(verb, state, SECOND_TID, None)
+    return {"before": before, "actions": actions, "again": again, "state": end}
+
+
+def attempt(verb: str, state: Path, tid: int, kill_after: int | None) -> list[Action]:
+    """Call a verb in a process of its own, which dies after its n-th action; the actions."""
+    transcript = state / "transcript"
+    child = os.fork()
+    if child == 0:
+        _call_and_die(verb, state, tid, kill_after, transcript)
+    _, status = os.waitpid(child, 0)
+    expected = 0 if kill_after is None else KILLED
+    if os.waitstatus_to_exitcode(status) != expected:
+        sys.exit(f"{verb}, to be killed after {kill_after}, ended with status {status}")
+    actions: list[Action] = json.loads(transcript.read_text())
+    transcript.unlink()
+    return actions
+
+
+def _call_and_die(
+    verb: str, state: Path, tid: int, kill_after: int | None, transcript: Path
+) -> None:
+    def ended(actions: list[Action]) -> None:
+        if len(actions) == kill_after:
+            transcript.write_text(json.dumps(actions))
+            os._exit(KILLED)
+        if kill_after is None:
+            transcript.write_text(json.dumps(actions))
+
+    try:
+        recorder = Recorder(ProcessRunner(), ManagementSocket(), ended)
+        asyncio.run(call(verb, recorder, recorder, state, tid=tid))
+    except BaseException as error:  # noqa: BLE001 - the parent must never go on as two
+        print(f"{verb}: {error!r}", file=sys.stderr)
+        os._exit(1)
+    os._exit(0)
+
+
+async def observe(state: Path) -> dict[str, Any]:
+    """What there is now: logical volumes, targets, accounts, grants."""
+    report = await Lvm(ProcessRunner(), "vg0", "pool").report()
+    tgtd = Tgtd(ManagementSocket())
+    return {
+        "logical volumes": [
+            [each.name, each.size_bytes, sorted(each.tags), each.active]
+            for each in report.logical_volumes
+        ],
+        "targets": [
+            [target.iqn, sorted(target.units), target.units[1].path, target.accounts, target.acl]
+            for target in (await tgtd.targets()).values()
+        ],
+        "accounts": await tgtd.accounts(),
+        "grants": {
+            path.name: json.loads(path.read_text()) for path in (state / "grants").glob("*")
+        },
+    }
+
+
+main()

@@ -1,0 +1,123 @@
+"""What dies comes back without anyone noticing: tgtd, the roles, a storage host."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from tests.e2e.driver import Driver, Volume, checksum, write_pattern
+from tests.e2e.lab.host import Host
+from tests.e2e.lab.lab import Lab
+from tests.e2e.lab.remote import Command
+
+TARGETS = "tgtadm --mode target --op show | grep -c ^Target; true"
+
+
+def start_writer(host: Host, volume: Volume, seconds: int) -> Command:
+    """Verified random writes to the volume, for so many seconds."""
+    return host.start(
+        "fio", "--name=verify", f"--filename={volume.data_path}", "--size=32M", "--direct=1",
+        "--rw=randwrite", "--bs=4k", "--ioengine=libaio", "--iodepth=4", "--verify=crc32c",
+        "--verify_backlog=64", "--time_based", f"--runtime={seconds}", "--output-format=json",
+    )  # fmt: skip
+
+
+def finish_writer(writer: Command, seconds: int) -> dict[str, Any]:
+    """The report of fio's one job; fails where a write failed or was read back wrong."""
+    result = writer.wait(seconds + 200).check()
+    report: dict[str, Any] = json.loads(result.stdout)["jobs"][0]
+    assert report["error"] == 0
+    assert report["write"]["total_ios"] > 0
+    return report
+
+
+def storage_of(lab: Lab, volume: Volume) -> Host:
+    """The storage host that a volume is on."""
+    for host in lab.hosts.values():
+        if host.identity.kind == "storage":
+            listed = host.exec("lvs", "--noheadings", "-o", "lv_name", "vg0").check()
+            if volume.id in listed.text.split():
+                return host
+    raise AssertionError(f"no storage host has {volume.id}")
+
+
+def test_tgtd_killed_under_a_verifying_writer(
+    lab: Lab, driver: Driver, name: Callable[[], str]
+) -> None:
+    volume = driver.create(name())
+    driver.attach(volume, "compute-1")
+    storage = storage_of(lab, volume)
+    writer = start_writer(lab.host("compute-1"), volume, seconds=20)
+    for _ in range(2):
+        storage.exec("pkill", "-KILL", "tgtd").check()
+        storage.exec(
+            "sh", "-c", "until tgtadm --mode target --op show | grep -q ^Target; do sleep 0.1; done"
+        ).check()
+    report = finish_writer(writer, 20)
+    assert report["write"]["clat_ns"]["max"] < 60e9
+    driver.detach(volume, "compute-1")
+    driver.delete(volume)
+
+
+def test_the_storage_role_is_not_in_the_data_path(
+    lab: Lab, driver: Driver, name: Callable[[], str]
+) -> None:
+    volume = driver.create(name())
+    driver.attach(volume, "compute-1")
+    storage = storage_of(lab, volume)
+    before = storage.exec("pgrep", "-o", "tgtd").check().text
+    writer = start_writer(lab.host("compute-1"), volume, seconds=6)
+    storage.exec("pkill", "-KILL", "-f", "csi_lvm_iscsi storage").check()
+    finish_writer(writer, 6)
+    assert storage.exec("pgrep", "-o", "tgtd").check().text == before
+    storage.wait_ready()
+    driver.detach(volume, "compute-1")
+    driver.delete(volume)
+
+
+def test_a_power_cut_of_the_storage_host(lab: Lab, driver: Driver, name: Callable[[], str]) -> None:
+    volume = driver.create(name())
+    driver.attach(volume, "compute-1")
+    write_pattern(lab.host("compute-1"), volume, "before the cut")
+    before = checksum(lab.host("compute-1"), volume)
+    storage = storage_of(lab, volume)
+    writer = start_writer(lab.host("compute-1"), volume, seconds=10)
+    storage.cut()
+    storage.boot()
+    finish_writer(writer, 10)
+    write_pattern(lab.host("compute-1"), volume, "before the cut")
+    assert checksum(lab.host("compute-1"), volume) == before
+    driver.detach(volume, "compute-1")
+    driver.delete(volume)
+
+
+def test_a_power_cut_of_the_compute_host(lab: Lab, driver: Driver, name: Callable[[], str]) -> None:
+    volume = driver.create(name(), block=False)
+    driver.attach(volume, "compute-1")
+    compute = lab.host("compute-1")
+    write_pattern(compute, volume, "on the disk")
+    written = checksum(compute, volume)
+    compute.cut()
+    compute.boot()
+    # kubelet stages again after a boot; the publication is the same.
+    driver.stage(volume, "compute-1")
+    driver.publish_to_pod(volume, "compute-1")
+    assert checksum(compute, volume) == written
+    driver.detach(volume, "compute-1")
+    driver.delete(volume)
+
+
+def test_grants_lost_with_the_storage_hosts_var(
+    lab: Lab, driver: Driver, name: Callable[[], str]
+) -> None:
+    """ListVolumes shows the volume as detached, external-attacher publishes it again."""
+    volume = driver.create(name())
+    driver.publish(volume, "compute-1")
+    storage = storage_of(lab, volume)
+    storage.exec("sh", "-c", "rm /var/lib/csi-lvm-iscsi/grants/*").check()
+    storage.exec("pkill", "-KILL", "-f", "csi_lvm_iscsi storage").check()
+    storage.wait_ready()
+    (entry,) = driver.controller("ListVolumes")["entries"]
+    assert "publishedNodeIds" not in entry["status"]
+    driver.attach(volume, "compute-1")
+    driver.detach(volume, "compute-1")
+    driver.delete(volume)

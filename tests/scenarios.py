@@ -1,0 +1,82 @@
+"""What the storage role is killed in: each verb, from the state in which it has most to do."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from csi_lvm_iscsi.commands.runner import Runner
+from csi_lvm_iscsi.storage.service import Parts, Settings, wire
+from csi_lvm_iscsi.storage.tgt.socket import Management
+from csi_lvm_iscsi.storage.tgt.target import Tgtd
+
+NAME = "pvc-crash"
+NODE = "compute-1"
+NONCE = "0123456789abcdef"
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One verb, with what comes before it."""
+
+    before: tuple[str, ...]
+    verb: str
+
+
+SCENARIOS: Mapping[str, Scenario] = {
+    "create": Scenario((), "create"),
+    "publish": Scenario(("create",), "publish"),
+    "unpublish": Scenario(("create", "publish"), "unpublish"),
+    "delete": Scenario(("create",), "delete"),
+}
+
+
+async def _create(parts: Parts) -> None:
+    await parts.volumes.create(NAME, 8 * MIB, 0, {"pvc": "crash"})
+
+
+async def _publish(parts: Parts) -> None:
+    await parts.publications.publish(parts.volumes.id_of(NAME), NODE)
+
+
+async def _unpublish(parts: Parts) -> None:
+    await parts.publications.unpublish(parts.volumes.id_of(NAME), NODE)
+
+
+async def _delete(parts: Parts) -> None:
+    await parts.publications.delete_volume(parts.volumes.id_of(NAME))
+
+
+VERBS: Mapping[str, Callable[[Parts], Awaitable[None]]] = {
+    "create": _create,
+    "publish": _publish,
+    "unpublish": _unpublish,
+    "delete": _delete,
+}
+
+
+async def call(
+    verb: str,
+    runner: Runner,
+    management: Management,
+    state_directory: Path,
+    *,
+    tid: int,
+    device_root: Path = Path("/"),
+) -> None:
+    """Start the role and make one call. What is random in the product is given here."""
+    settings = Settings(
+        host="storage-1",
+        listen="",
+        tls_directory=Path(),
+        keys={"k1": b"a key for tests"},
+        state_directory=state_directory,
+        portals=("10.77.0.11:3260",),
+        thin_pool="vg0/pool",
+    )
+    tgtd = Tgtd(management, new_tid=lambda: tid)
+    parts = wire(settings, runner, tgtd, new_nonce=lambda: NONCE, device_root=device_root)
+    await parts.volumes.refresh()
+    await VERBS[verb](parts)

@@ -1,0 +1,216 @@
+"""A host of files: sysfs, mountinfo and iscsiadm's database as they were captured on a real one.
+
+Commands are answered from transcripts; the files then change as they did there.
+"""
+
+import asyncio
+import contextlib
+import json
+import shutil
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from csi_lvm_iscsi.commands.runner import CommandFailed, Completed, Where
+from csi_lvm_iscsi.model import chap, names
+from csi_lvm_iscsi.model.publications import Publication
+from csi_lvm_iscsi.node.paths import HostPaths
+from csi_lvm_iscsi.node.service import Flows, Settings, wire
+from tests.unit.node import record
+from tests.unit.node.transcripts import DIRECTORY, Transcript
+
+PORTAL = "10.0.0.2:3260"
+
+
+class Killed(BaseException):
+    """The role was killed: nothing of it runs any more, not even its clean-up."""
+
+
+class Host:
+    """The host, and the Runner of the role on it."""
+
+    def __init__(self, root: Path, captured: str, *transcripts: str) -> None:
+        self.root = root
+        self.captured: dict[str, Any] = json.loads(
+            (DIRECTORY / f"host-{captured}.json").read_text()
+        )
+        self.transcript = Transcript.load(*transcripts)
+        self.staging = root / "staging"
+        self.target = root / "pods" / "target"
+        self.read_only = root / "pods" / "read-only"
+        self.paths = HostPaths(
+            iscsi=root / "iscsi",
+            sys=root / "sys",
+            dev=root / "dev",
+            udev_rules=root / "rules.d",
+            mountinfo=root / "mountinfo",
+            boot_id=root / "boot_id",
+        )
+        self.commands: list[tuple[str, ...]] = []
+        self.die_after: int | None = None
+        self.user = chap.user(record.VOLUME, record.NONCE)
+        for directory in (self.paths.iscsi, self.paths.dev, self._class):
+            directory.mkdir(parents=True)
+        self.paths.mountinfo.write_text("22 1 0:20 / / rw,relatime - hostfs /dev/root rw\n")
+        self.paths.boot_id.write_text("7c0b4f0a-0000-4000-8000-000000000001\n")
+
+    @property
+    def _class(self) -> Path:
+        return self.paths.sys / "class" / "iscsi_session"
+
+    @property
+    def _name(self) -> str:
+        return Path(self.captured["session"]).name
+
+    @property
+    def scsi(self) -> Path:
+        return self.paths.sys / str(self.captured["scsi"])
+
+    @property
+    def disk(self) -> Path:
+        return self.paths.dev / str(self.captured["disk"])
+
+    @property
+    def _scan(self) -> Path:
+        host = Path(self.captured["session"]).parent.name
+        return self.paths.sys / "class" / "scsi_host" / host / "scan"
+
+    def flows(self) -> Flows:
+        """The role as it is after a start."""
+        state = self.root / "state"
+        state.mkdir(exist_ok=True)
+        settings = Settings("unix:///unused", record.NODE, {"1": record.KEY}, state)
+        return wire(settings, self, self.paths)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a call may leave."""
+        return {
+            "sessions": sorted(path.name for path in self._class.iterdir()),
+            "disk": self.scsi.exists(),
+            "mounts": self.paths.mountinfo.read_text().count("\n") - 1,
+            "targets": sorted(path.name for path in self.paths.iscsi.glob("nodes/*")),
+            "records": sorted(
+                path.read_text() for path in (self.root / "state" / "staged").glob("*")
+            ),
+        }
+
+    async def run(
+        self, *argv: str, where: Where, seconds: float, expect: Sequence[int] = (0,)
+    ) -> Completed:
+        """See Runner.run."""
+        if self.die_after == len(self.commands):
+            raise Killed
+        self.commands.append(argv)
+        completed = self.transcript.answer(
+            argv,
+            where,
+            {
+                "disk": str(self.disk),
+                "staging": str(self.staging),
+                "target": str(self.target),
+                "readonly": str(self.read_only),
+            },
+        )
+        if completed.code == 0:
+            self._change(argv)
+        if completed.code not in expect:
+            raise CommandFailed(completed)
+        await asyncio.sleep(0)
+        return completed
+
+    def _change(self, argv: tuple[str, ...]) -> None:
+        """What the command did to the host."""
+        if "--login" in argv:
+            self.begin_session()
+        elif "--logout" in argv:
+            self.end_session()
+        elif argv[-2:] == ("--op", "new"):
+            for name, text in self.captured["record"].items():
+                path = self.paths.iscsi / "nodes" / names.target_iqn(record.VOLUME) / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text)
+        elif argv[-2:] == ("--op", "delete"):
+            shutil.rmtree(self.paths.iscsi / "nodes" / names.target_iqn(record.VOLUME))
+        elif argv[0] == "mount":
+            self.add_mount(Path(argv[-1]))
+        elif argv[0] == "umount":
+            self._remove_mount(Path(argv[-1]))
+
+    def begin_session(self) -> None:
+        entry = self._class / self._name
+        entry.mkdir()
+        for name, value in self.captured["attributes"].items():
+            (entry / name).write_text(value)
+        (entry / "username").write_text(self.user)
+        directory = self.paths.sys / self.captured["session"]
+        directory.mkdir(parents=True)
+        (entry / "device").symlink_to(directory)
+        self._scan.parent.mkdir(parents=True, exist_ok=True)
+        self._scan.write_text("")
+
+    def end_session(self) -> None:
+        self._remove_disk()
+        shutil.rmtree(self._class / self._name)
+        shutil.rmtree(self.paths.sys / self.captured["session"])
+
+    def add_disk(self) -> None:
+        block = self.scsi / "block" / self.captured["disk"]
+        block.mkdir(parents=True)
+        (block / "dev").write_text(self.captured["dev"])
+        (block / "size").write_text(self.captured["size"])
+        (self.scsi / "vpd_pg80").write_bytes(bytes.fromhex(self.captured["vpd_pg80"]))
+        for name in ("delete", "state"):
+            (self.scsi / name).write_text("")
+        self._number.mkdir(parents=True)
+        self.disk.write_bytes(bytes(4096))
+
+    def _remove_disk(self) -> None:
+        if self.scsi.exists():
+            shutil.rmtree(self.scsi)
+            self._number.rmdir()
+            self.disk.unlink()
+
+    @property
+    def _number(self) -> Path:
+        return self.paths.sys / "dev" / "block" / str(self.captured["dev"]).strip()
+
+    def add_mount(self, target: Path) -> None:
+        """The captured line of the mount that had this place."""
+        places = {
+            self.staging: record.STAGING,
+            self.target: record.TARGET,
+            self.read_only: record.READ_ONLY,
+        }
+        place = str(places[target])
+        line = next(line for line in self.captured["mounts"] if f" {place} " in line)
+        with self.paths.mountinfo.open("a") as file:
+            file.write(line.replace(place, str(target)) + "\n")
+
+    def _remove_mount(self, target: Path) -> None:
+        lines = self.paths.mountinfo.read_text().splitlines(keepends=True)
+        last = max(i for i, line in enumerate(lines) if f" {target} " in line)
+        self.paths.mountinfo.write_text("".join(lines[:last] + lines[last + 1 :]))
+
+    async def _kernel(self) -> None:
+        """Do what is asked for through sysfs."""
+        while True:
+            if self._scan.exists() and self._scan.read_text() and not self.scsi.exists():
+                assert self._scan.read_text() == "0 0 1"
+                self._scan.write_text("")
+                self.add_disk()
+            if self.scsi.exists() and (self.scsi / "delete").read_text() == "1":
+                self._remove_disk()
+            await asyncio.sleep(0.001)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        kernel = asyncio.create_task(self._kernel())
+        try:
+            yield
+        finally:
+            kernel.cancel()
+
+
+def published(nonce: str = record.NONCE) -> Publication:
+    """The publication that was recorded."""
+    return record.publication(PORTAL, nonce)
