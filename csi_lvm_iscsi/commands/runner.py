@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import enum
+import functools
 import os
 import shlex
 import signal
@@ -73,8 +74,9 @@ class Runner(Protocol):
 class ProcessRunner:
     """Runs commands as processes of this machine."""
 
-    def __init__(self) -> None:
-        self._enter_host = _enter_host()
+    @functools.cached_property
+    def _enter_host(self) -> tuple[str, ...]:
+        return _enter_host()
 
     async def run(
         self, *argv: str, where: Where, seconds: float, expect: Sequence[int] = (0,)
@@ -125,9 +127,16 @@ async def _kill(process: asyncio.subprocess.Process) -> None:
 
 def _enter_host() -> tuple[str, ...]:
     """The prefix that enters pid 1's namespaces; none where we are in them already."""
-    if all(
-        Path(f"/proc/1/ns/{name}").readlink() == Path(f"/proc/self/ns/{name}").readlink()
-        for name in ("mnt", "ipc")
-    ):
+    try:
+        inside = all(
+            Path(f"/proc/1/ns/{name}").readlink() == Path(f"/proc/self/ns/{name}").readlink()
+            for name in ("mnt", "ipc")
+        )
+    except OSError as error:
+        raise DriverError(
+            f"The host's namespaces cannot be seen ({error}): run this role as root, and in "
+            "a container with hostPID and privileges."
+        ) from error
+    if inside:
         return ()
     return ("nsenter", "--target=1", "--mount", "--ipc", "--")

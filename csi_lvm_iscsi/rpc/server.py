@@ -17,6 +17,12 @@ from csi_lvm_iscsi.rpc.interceptor import CallInterceptor
 
 _log = structlog.get_logger()
 _GRACE_SECONDS = 20.0
+# How often our own clients ask for a sign of life; a server would close on them otherwise.
+KEEPALIVE_MILLISECONDS = 5000
+_OPTIONS = [
+    ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_MILLISECONDS // 2),
+    ("grpc.keepalive_permit_without_calls", 1),
+]
 
 
 async def serve(
@@ -31,7 +37,7 @@ async def serve(
     endpoint cannot be served.
     """
     interceptor = CallInterceptor(registry)
-    server = aio.server(interceptors=[interceptor])
+    server = aio.server(interceptors=[interceptor], options=_OPTIONS)
     add_services(server)
     if endpoint.startswith("unix://"):
         _clear_socket(Path(endpoint.removeprefix("unix://")))

@@ -1,5 +1,6 @@
 """A storage host as its clients see it: the verbs of proto/storage.proto, in model values."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +12,44 @@ from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.model.errors import Unavailable
 from csi_lvm_iscsi.model.publications import Publication
 from csi_lvm_iscsi.model.volumes import Capacity, Volume
+from csi_lvm_iscsi.rpc import server
 from csi_lvm_iscsi.rpc.errors import error_of
 from csi_lvm_iscsi.rpc.pb import storage_pb2, storage_pb2_grpc
 
 _READ_SECONDS = 10.0
 # Longer than the storage host's own bounds on lvm, so that its message arrives.
 _CHANGE_SECONDS = 200.0
+_CHANNEL_OPTIONS = [
+    # A host without power sends nothing: without these pings a call would wait for its deadline.
+    ("grpc.keepalive_time_ms", server.KEEPALIVE_MILLISECONDS),
+    ("grpc.keepalive_timeout_ms", 3000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    # gRPC takes the first of these for the time that connecting may take, too.
+    ("grpc.min_reconnect_backoff_ms", 3000),
+    ("grpc.max_reconnect_backoff_ms", 3000),
+    # Every verb is idempotent. A connection that a rebooted host has forgotten breaks at the first
+    # call over it: that call is made again.
+    (
+        "grpc.service_config",
+        json.dumps(
+            {
+                "methodConfig": [
+                    {
+                        "name": [{}],
+                        "retryPolicy": {
+                            "maxAttempts": 3,
+                            "initialBackoff": "0.1s",
+                            "maxBackoff": "1s",
+                            "backoffMultiplier": 3,
+                            "retryableStatusCodes": ["UNAVAILABLE"],
+                        },
+                    }
+                ]
+            }
+        ),
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +70,8 @@ class StorageHost:
         self._channel = aio.secure_channel(
             entry.address,
             credentials,
-            options=[
-                # The certificate names the host, whatever its address is today.
-                ("grpc.ssl_target_name_override", entry.name),
-                ("grpc.max_reconnect_backoff_ms", 2000),
-            ],
+            # The certificate names the host, whatever its address is today.
+            options=[("grpc.ssl_target_name_override", entry.name), *_CHANNEL_OPTIONS],
         )
         self._stub = storage_pb2_grpc.StorageStub(self._channel)
         self._hashes = {names.volume_group_hash(uuid) for uuid in entry.volume_group_uuids}

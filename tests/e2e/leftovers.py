@@ -16,14 +16,15 @@ STORAGE = {
     "grant": "ls /var/lib/csi-lvm-iscsi/grants",
 }
 COMPUTE = {
-    "session": "ls /sys/class/iscsi_session 2>/dev/null",
+    "session": "ls /sys/class/iscsi_session",
     "device": "ls /sys/block | grep ^sd",
-    "iscsiadm record": "ls /etc/iscsi/nodes 2>/dev/null",
+    "iscsiadm record": "[ ! -e /etc/iscsi/nodes ] || ls /etc/iscsi/nodes",
     "staged record": "ls /var/lib/csi-lvm-iscsi/staged",
     "mount": "grep -E ' /run/test/|/dev/sd' /proc/self/mountinfo",
-    "published path": "ls /run/test/published 2>/dev/null",
+    "published path": "[ ! -e /run/test/published ] || ls /run/test/published",
 }
-
+# grep's: no line was found. Any other status says that the question was not answered.
+NOTHING_FOUND = 1
 CLEAR_COMPUTE = """
 umount -l "$1"/published/* "$1"/staging/*
 iscsiadm -m node -u
@@ -55,7 +56,15 @@ def clear(lab: Lab, driver: Driver) -> None:
         driver.controller("DeleteVolume", volume_id=volume_id)
 
 
+def ask(host: Host, question: str) -> list[str]:
+    """The lines of the answer. Fails where the host could not answer: that is not "nothing"."""
+    result = host.exec("bash", "-o", "pipefail", "-c", question)
+    if result.status != NOTHING_FOUND:
+        result.check()
+    return [line.strip() for line in result.text.splitlines()]
+
+
 def _left_on(host: Host) -> Iterator[str]:
     for kind, question in questions(host).items():
-        for line in host.exec("sh", "-c", f"{question}; true").check().text.splitlines():
-            yield f"{host.name}: {kind}: {line.strip()}"
+        for line in ask(host, question):
+            yield f"{host.name}: {kind}: {line}"

@@ -70,7 +70,7 @@ def test_processes_per_operation(
     first = count_all(lab, driver, name(), block=block)
     second = count_all(lab, driver, name(), block=block)
     most = bounds(block=block)
-    assert first["create"]["storage lvm"] == 1, "nothing was recorded"
+    assert first["create"]["storage lvm"] > 0, "nothing was recorded"
     assert first["stage"]["compute iscsiadm"] > 0, "nothing was recorded"
     excess = {}
     for operation in most:

@@ -2,9 +2,12 @@
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from tests.e2e.driver import Driver, Volume, checksum, write_pattern
+import pytest
+
+from tests.e2e.driver import Driver, Refused, Volume, checksum, write_pattern
 from tests.e2e.lab.host import Host
 from tests.e2e.lab.lab import Lab
 from tests.e2e.lab.remote import Command
@@ -121,3 +124,51 @@ def test_grants_lost_with_the_storage_hosts_var(
     driver.attach(volume, "compute-1")
     driver.detach(volume, "compute-1")
     driver.delete(volume)
+
+
+def test_one_storage_host_down(lab: Lab, driver: Driver, name: Callable[[], str]) -> None:
+    """Only what needs that host is unavailable; a list without its volumes would be a lie."""
+    volumes = [driver.create(name()) for _ in range(2)]
+    (lost,) = [each for each in volumes if storage_of(lab, each).name == "storage-2"]
+    lab.host("storage-2").cut()
+    volume = driver.create(name())
+    driver.attach(volume, "compute-1")
+    driver.detach(volume, "compute-1")
+    driver.delete(volume)
+    for call in (
+        lambda: driver.controller("ListVolumes"),
+        lambda: driver.delete(lost),
+        lambda: driver.publish(lost, "compute-1"),
+    ):
+        with pytest.raises(Refused) as refused:
+            call()
+        assert refused.value.code == "UNAVAILABLE"
+        assert "storage-2" in refused.value.message
+    lab.host("storage-2").boot()
+    for each in volumes:
+        driver.delete(each)
+
+
+def test_a_hung_login_holds_up_its_own_volume_only(
+    lab: Lab, driver: Driver, name: Callable[[], str]
+) -> None:
+    volumes = [driver.create(name()) for _ in range(2)]
+    (hung,) = [each for each in volumes if storage_of(lab, each).name == "storage-1"]
+    (other,) = [each for each in volumes if each != hung]
+    driver.publish(hung, "compute-1")
+    storage = lab.host("storage-1")
+    storage.exec("pkill", "-STOP", "tgtd").check()
+    with ThreadPoolExecutor(1) as threads:
+        staging = threads.submit(driver.stage, hung, "compute-1")
+        driver.attach(other, "compute-1")
+        driver.detach(other, "compute-1")
+        assert not staging.done(), "the login to a stopped tgtd did not hang"
+        with pytest.raises(Refused) as refused:
+            driver.stage(hung, "compute-1")
+        assert refused.value.code == "ABORTED"
+        storage.exec("pkill", "-CONT", "tgtd").check()
+        staging.result(timeout=60)
+    driver.unstage(hung, "compute-1")
+    driver.unpublish(hung, "compute-1")
+    for each in volumes:
+        driver.delete(each)
