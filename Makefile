@@ -42,8 +42,8 @@ unit: install ## Unit tests
 	$(PY) -m pytest tests/unit
 
 .PHONY: e2e
-e2e: install ## Tests in the lab
-	$(PY) -m pytest tests/e2e
+e2e: install ## Tests in the lab, in two labs at once
+	$(PY) -m pytest tests/e2e --numprocesses 2 --dist loadfile --durations 10
 
 .PHONY: record
 record: install ## Kill the storage role after every action in the lab; record that for the unit tests

@@ -19,17 +19,18 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Scenario:
-    """One verb, with what comes before it."""
+    """One verb, with what comes before it, and what takes it back."""
 
     before: tuple[str, ...]
     verb: str
+    undo: str
 
 
 SCENARIOS: Mapping[str, Scenario] = {
-    "create": Scenario((), "create"),
-    "publish": Scenario(("create",), "publish"),
-    "unpublish": Scenario(("create", "publish"), "unpublish"),
-    "delete": Scenario(("create",), "delete"),
+    "create": Scenario((), "create", undo="delete"),
+    "publish": Scenario(("create",), "publish", undo="unpublish"),
+    "unpublish": Scenario(("create", "publish"), "unpublish", undo="unpublish"),
+    "delete": Scenario(("create",), "delete", undo="delete"),
 }
 
 

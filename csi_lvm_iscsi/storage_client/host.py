@@ -25,9 +25,10 @@ _CHANNEL_OPTIONS = [
     ("grpc.keepalive_timeout_ms", 3000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
-    # gRPC takes the first of these for the time that connecting may take, too.
+    # gRPC takes the smallest for the time that connecting may take, too.
     ("grpc.min_reconnect_backoff_ms", 3000),
-    ("grpc.max_reconnect_backoff_ms", 3000),
+    ("grpc.initial_reconnect_backoff_ms", 500),
+    ("grpc.max_reconnect_backoff_ms", 1000),
     # Every verb is idempotent. A connection that a rebooted host has forgotten breaks at the first
     # call over it: that call is made again.
     (

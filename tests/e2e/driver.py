@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.e2e.lab.csi import CallFailed, call
 from tests.e2e.lab.host import Host
 from tests.e2e.lab.lab import Lab
 
+T = TypeVar("T")
 MIB = 1 << 20
 GIB = 1 << 30
 WRITER = "SINGLE_NODE_WRITER"
 DIRECTORY = "/run/test"
 """Where volumes are staged and published in the compute hosts."""
+
+RETRY_PAUSE = 0.2
 
 
 class Refused(Exception):
@@ -160,6 +165,18 @@ class Driver:
         self.unpublish_from_pod(volume, node)
         self.unstage(volume, node)
         self.unpublish(volume, node)
+
+
+def insist(call: Callable[[], T], *codes: str, seconds: float = 60) -> T:
+    """Make a call again while it is refused with one of `codes`, as kubelet and the sidecars do."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return call()
+        except Refused as error:
+            if error.code not in codes or time.monotonic() > deadline:
+                raise
+        time.sleep(RETRY_PAUSE)
 
 
 def write_pattern(host: Host, volume: Volume, text: str, mib: int = 4) -> None:

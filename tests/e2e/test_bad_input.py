@@ -8,6 +8,7 @@ import pytest
 from tests.e2e.driver import GIB, MIB, Driver, Refused, capability
 from tests.e2e.lab.lab import Lab
 
+ASCII = "".join(map(chr, range(32, 127))) + "\t\n"
 UNKNOWN_ID = "00000000-pvc-unknown"
 
 
@@ -63,9 +64,8 @@ def test_sizes_that_are_rounded(
 
 @pytest.mark.parametrize(
     "name",
-    ["a", "-", ".", "..", "a" * 128, "-" * 60, "-" * 128, "Größe", "a/b", "../../etc/passwd", "a b",
-     "%", "=25", "~", "snapshot", "pvmove0", "vol_mlog", "h.abc", "--yes", "$(reboot)", "'\"\\",
-     "日本語" * 14, "UPPER", "new\nline", "tab\t", "@x", "x,y", "\u00a0"],
+    ["a", "..", "-" * 60, "a" * 128, ASCII[:64], ASCII[64:], "日本語" * 14, "../../etc/passwd",
+     "vol_mlog", "h.abc", "--yes"],
 )  # fmt: skip
 def test_names_that_csi_allows(lab: Lab, driver: Driver, name: str) -> None:
     volume = driver.create(name)

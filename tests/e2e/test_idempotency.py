@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.e2e.driver import Driver, Refused, Volume
+from tests.e2e.driver import Driver, Volume, insist
 from tests.e2e.lab.lab import Lab
 
 
@@ -24,19 +24,8 @@ def test_every_call_twice(driver: Driver, name: Callable[[], str]) -> None:
 
 def at_once(call: Callable[[], object], times: int = 4) -> None:
     """Make the call several times at once, each again while it is refused as busy."""
-
-    def insist() -> None:
-        while True:
-            try:
-                call()
-            except Refused as error:
-                if error.code != "ABORTED":
-                    raise
-            else:
-                return
-
     with ThreadPoolExecutor(times) as threads:
-        for done in [threads.submit(insist) for _ in range(times)]:
+        for done in [threads.submit(insist, call, "ABORTED") for _ in range(times)]:
             done.result(timeout=120)
 
 

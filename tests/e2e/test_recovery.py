@@ -3,11 +3,12 @@
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
 
-from tests.e2e.driver import Driver, Refused, Volume, checksum, write_pattern
+from tests.e2e.driver import Driver, Refused, Volume, checksum, insist, write_pattern
 from tests.e2e.lab.host import Host
 from tests.e2e.lab.lab import Lab
 from tests.e2e.lab.remote import Command
@@ -49,13 +50,13 @@ def test_tgtd_killed_under_a_verifying_writer(
     volume = driver.create(name())
     driver.attach(volume, "compute-1")
     storage = storage_of(lab, volume)
-    writer = start_writer(lab.host("compute-1"), volume, seconds=20)
+    writer = start_writer(lab.host("compute-1"), volume, seconds=10)
     for _ in range(2):
         storage.exec("pkill", "-KILL", "tgtd").check()
         storage.exec(
             "sh", "-c", "until tgtadm --mode target --op show | grep -q ^Target; do sleep 0.1; done"
         ).check()
-    report = finish_writer(writer, 20)
+    report = finish_writer(writer, 10)
     assert report["write"]["clat_ns"]["max"] < 60e9
     driver.detach(volume, "compute-1")
     driver.delete(volume)
@@ -87,6 +88,7 @@ def test_a_power_cut_of_the_storage_host(lab: Lab, driver: Driver, name: Callabl
     storage.cut()
     storage.boot()
     finish_writer(writer, 10)
+    insist(lambda: driver.controller("ListVolumes"), "UNAVAILABLE", seconds=10)
     write_pattern(lab.host("compute-1"), volume, "before the cut")
     assert checksum(lab.host("compute-1"), volume) == before
     driver.detach(volume, "compute-1")
@@ -146,7 +148,7 @@ def test_one_storage_host_down(lab: Lab, driver: Driver, name: Callable[[], str]
         assert "storage-2" in refused.value.message
     lab.host("storage-2").boot()
     for each in volumes:
-        driver.delete(each)
+        insist(partial(driver.delete, each), "UNAVAILABLE", seconds=10)
 
 
 def test_a_hung_login_holds_up_its_own_volume_only(

@@ -37,6 +37,8 @@ def record(scenario: Scenario) -> dict[str, Any]:
     crashes = [
         record_one(scenario, kill_after=n) for n in range(1, len(undisturbed["actions"]) + 1)
     ]
+    with tempfile.TemporaryDirectory() as directory:
+        attempt("delete", Path(directory), SECOND_TID, None)
     return {"undisturbed": undisturbed, "crashes": crashes}
 
 
@@ -48,8 +50,7 @@ def record_one(scenario: Scenario, kill_after: int | None) -> dict[str, Any]:
         actions = attempt(scenario.verb, state, FIRST_TID, kill_after)
         again = attempt(scenario.verb, state, SECOND_TID, None) if kill_after else []
         end = asyncio.run(observe(state))
-        for verb in ("unpublish", "delete"):
-            attempt(verb, state, SECOND_TID, None)
+        attempt(scenario.undo, state, SECOND_TID, None)
     return {"before": before, "actions": actions, "again": again, "state": end}
 
 
