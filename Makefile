@@ -28,7 +28,7 @@ demo: install ## The main job, told as it happens, on real LVM, tgt and iSCSI in
 	@$(PY) -m tests.e2e.demo
 
 .PHONY: test
-test: check unit e2e ## Everything that fits: static checks, unit tests, lab tests
+test: check unit e2e ## Static checks, unit tests, lab tests
 
 .PHONY: check
 check: install check-generated ## ruff, mypy --strict, import-linter, generated stubs
@@ -43,7 +43,7 @@ unit: install ## Unit tests
 
 .PHONY: e2e
 e2e: install ## Tests in the lab, in two labs at once
-	$(PY) -m pytest tests/e2e --numprocesses 2 --dist loadfile --durations 10
+	$(PY) -m pytest tests/e2e -m 'not slow' --numprocesses 2 --dist loadfile --durations 10
 
 .PHONY: record
 record: install ## Kill the storage role after every action in the lab; record that for the unit tests

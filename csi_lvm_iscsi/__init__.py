@@ -1,6 +1,6 @@
 """A CSI driver that gives pods and virtual machines LVM volumes over iSCSI.
 
 Rooms, by where code runs: `controller`, `storage`, `node`. Below them `storage_client`,
-then `rpc` and `commands`, then `model`. A room imports only from rooms below it
+then `rpc`, `commands` and `records`, then `model`. A room imports only from rooms below it
 (docs/design.md; held by import-linter).
 """

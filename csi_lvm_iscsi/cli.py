@@ -142,7 +142,11 @@ def _parser() -> argparse.ArgumentParser:
         help="where tgtd serves iSCSI",
     )
     storage.add_argument(
-        "--thin-pool", required=True, metavar="VG/POOL", help="the thin pool that volumes are in"
+        "--thin-pool",
+        required=True,
+        type=_thin_pool,
+        metavar="VG/POOL",
+        help="the thin pool that volumes are in",
     )
 
     node = roles.add_parser("node", parents=[common], help="CSI Identity and Node of this host")
@@ -153,6 +157,12 @@ def _parser() -> argparse.ArgumentParser:
     node.add_argument("--node-id", required=True, metavar="NAME", help="name of this host")
     _add_keys_and_state(node)
     return parser
+
+
+def _thin_pool(text: str) -> str:
+    if text.count("/") != 1 or text.startswith("/") or text.endswith("/"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form VG/POOL")
+    return text
 
 
 def _add_keys_and_state(role: argparse.ArgumentParser) -> None:

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
+import structlog
+
 from csi_lvm_iscsi.controller.placement import most_free_first
 from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.model.errors import (
@@ -20,6 +22,7 @@ from csi_lvm_iscsi.model.volumes import Capacity, Volume
 from csi_lvm_iscsi.storage_client.host import StorageHost
 from csi_lvm_iscsi.storage_client.inventory import Inventory
 
+_log = structlog.get_logger()
 T = TypeVar("T")
 
 
@@ -56,8 +59,10 @@ class Volumes:
         """Remove the volume; an unknown one is gone already. Raises Unavailable only where the
         host that would own it does not answer."""
         host = self._inventory.owner(volume_id)
-        if host is not None:
-            await host.delete(volume_id)
+        if host is None:
+            _log.warning("no storage host has its volume group: taken as deleted", id=volume_id)
+            return
+        await host.delete(volume_id)
 
     async def get(self, volume_id: str) -> Volume:
         """Find the volume. Raises NotFound, or Unavailable where its host does not answer."""

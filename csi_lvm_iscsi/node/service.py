@@ -26,10 +26,10 @@ from csi_lvm_iscsi.node.sessions import Sessions
 from csi_lvm_iscsi.node.staging import Staging
 from csi_lvm_iscsi.records.directory import RecordDirectory
 from csi_lvm_iscsi.rpc import server
+from csi_lvm_iscsi.rpc.capabilities import capability_of
 from csi_lvm_iscsi.rpc.identity import IdentityService
 from csi_lvm_iscsi.rpc.pb import csi_pb2, csi_pb2_grpc
 
-_DEFAULT_FILE_SYSTEM = "ext4"
 _CAPABILITIES = (
     csi_pb2.NodeServiceCapability.RPC.STAGE_UNSTAGE_VOLUME,
     csi_pb2.NodeServiceCapability.RPC.SINGLE_NODE_MULTI_WRITER,
@@ -123,7 +123,7 @@ class NodeService(csi_pb2_grpc.NodeServicer):
         await self._flows.staging.stage(
             self._publication(request),
             _path(request.staging_target_path),
-            _capability(request.volume_capability),
+            self._capability(request),
         )
         return csi_pb2.NodeStageVolumeResponse()
 
@@ -145,7 +145,7 @@ class NodeService(csi_pb2_grpc.NodeServicer):
             self._publication(request),
             _path(request.staging_target_path),
             _path(request.target_path),
-            _capability(request.volume_capability),
+            self._capability(request),
             read_only=request.readonly,
         )
         return csi_pb2.NodePublishVolumeResponse()
@@ -157,6 +157,13 @@ class NodeService(csi_pb2_grpc.NodeServicer):
         _require(request, "volume_id", "target_path")
         await self._flows.bind_mounts.unpublish(request.volume_id, _path(request.target_path))
         return csi_pb2.NodeUnpublishVolumeResponse()
+
+    def _capability(
+        self, request: csi_pb2.NodeStageVolumeRequest | csi_pb2.NodePublishVolumeRequest
+    ) -> Capability:
+        capability = capability_of(request.volume_capability)
+        capability.check()
+        return capability
 
     def _publication(
         self, request: csi_pb2.NodeStageVolumeRequest | csi_pb2.NodePublishVolumeRequest
@@ -187,18 +194,3 @@ def _path(text: str) -> Path:
     if not path.is_absolute():
         raise InvalidArgument(f"The path {text!r} is not absolute: give it from / on.")
     return path.parent.resolve() / path.name
-
-
-def _capability(given: csi_pb2.VolumeCapability) -> Capability:
-    mode = csi_pb2.VolumeCapability.AccessMode.Mode.Name(given.access_mode.mode)
-    if given.WhichOneof("access_type") is None:
-        raise InvalidArgument("The volume_capability says neither block nor mount: set one.")
-    capability = Capability(
-        access_mode=mode,
-        file_system=(given.mount.fs_type or _DEFAULT_FILE_SYSTEM)
-        if given.HasField("mount")
-        else None,
-        mount_flags=tuple(given.mount.mount_flags),
-    )
-    capability.check()
-    return capability

@@ -19,7 +19,12 @@ _ERRORS = {code: error for error, code in _CODES.items()}
 
 
 def status_of(error: Exception) -> grpc.StatusCode:
-    """The status of an error: that of the nearest class above it in the table."""
+    """The status of an error: that of the nearest class above it in the table.
+
+    The generated stubs raise NotImplementedError for a verb that a service does not have.
+    """
+    if isinstance(error, NotImplementedError):
+        return grpc.StatusCode.UNIMPLEMENTED
     for cls in type(error).__mro__:
         if cls in _CODES:
             return _CODES[cls]

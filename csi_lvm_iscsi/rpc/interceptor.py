@@ -51,10 +51,10 @@ class CallInterceptor(aio.ServerInterceptor):
             with structlog.contextvars.bound_contextvars(method=method, **_described(request)):
                 # A caller that gives up (kubelet after 2 minutes) must not stop a change half
                 # way: the task goes on, with its locks held, to the end of its own bounds.
-                task = asyncio.ensure_future(handler(request, context))
-                self._running.add(task)
-                task.add_done_callback(self._running.discard)
                 try:
+                    task = asyncio.ensure_future(handler(request, context))
+                    self._running.add(task)
+                    task.add_done_callback(self._running.discard)
                     answer = await asyncio.shield(task)
                 except Exception as error:  # noqa: BLE001  # every error becomes a status
                     status = status_of(error)
@@ -73,7 +73,7 @@ class CallInterceptor(aio.ServerInterceptor):
         fields = {"status": status.name, "ms": round(seconds * 1000)}
         if error is None:
             _log.info("call", **fields)
-        elif isinstance(error, DriverError):
+        elif isinstance(error, (DriverError, NotImplementedError)):
             _log.warning("call", **fields, error=str(error))
         else:
             _log.error("call", **fields, exc_info=error)
@@ -96,4 +96,6 @@ def _described(request: Any) -> dict[str, str]:  # noqa: ANN401
 def _message(error: Exception) -> str:
     if isinstance(error, DriverError):
         return str(error)
+    if isinstance(error, NotImplementedError):
+        return "This driver does not have this method: see its capabilities."
     return f"This is a fault in csi-lvm-iscsi ({error!r}): see the log of this role."

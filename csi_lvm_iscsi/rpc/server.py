@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 import grpc
@@ -13,6 +13,7 @@ import structlog
 from grpc import aio
 from prometheus_client import CollectorRegistry
 
+from csi_lvm_iscsi.model.errors import DriverError
 from csi_lvm_iscsi.rpc.interceptor import CallInterceptor
 
 _log = structlog.get_logger()
@@ -22,6 +23,8 @@ KEEPALIVE_MILLISECONDS = 5000
 _OPTIONS = [
     ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_MILLISECONDS // 2),
     ("grpc.keepalive_permit_without_calls", 1),
+    # A second instance must fail to start, not take half of the calls.
+    ("grpc.so_reuseport", 0),
 ]
 
 
@@ -30,31 +33,57 @@ async def serve(
     add_services: Callable[[aio.Server], None],
     registry: CollectorRegistry,
     credentials: grpc.ServerCredentials | None = None,
+    beside: Callable[[], Coroutine[None, None, None]] | None = None,
 ) -> None:
     """Serve `endpoint`, `unix:///path` or `host:port`, until SIGTERM or SIGINT.
 
-    Calls that have begun are answered first, for 20 seconds at most. Raises OSError where the
-    endpoint cannot be served.
+    `beside` runs as long as the server does, and not before the endpoint is ours alone; an error
+    of it ends the server. Calls that have begun are answered first, for 20 seconds at most. Raises
+    DriverError where the endpoint cannot be served.
     """
     interceptor = CallInterceptor(registry)
     server = aio.server(interceptors=[interceptor], options=_OPTIONS)
     add_services(server)
     if endpoint.startswith("unix://"):
         _clear_socket(Path(endpoint.removeprefix("unix://")))
-    if credentials is None:
-        server.add_insecure_port(endpoint)
-    else:
-        server.add_secure_port(endpoint, credentials)
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    _bind(server, endpoint, credentials)
     await server.start()
     _log.info("serving", endpoint=endpoint)
-    await stop.wait()
-    await server.stop(_GRACE_SECONDS)
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_GRACE_SECONDS):
-            await interceptor.finish()
+    try:
+        await _until_told(beside)
+    finally:
+        await server.stop(_GRACE_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_GRACE_SECONDS):
+                await interceptor.finish()
+
+
+async def _until_told(beside: Callable[[], Coroutine[None, None, None]] | None) -> None:
+    """Wait for SIGTERM or SIGINT. Raises what `beside` raises."""
+    told = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    tasks: set[asyncio.Task[object]] = {asyncio.create_task(told.wait())}
+    if beside is not None:
+        tasks.add(asyncio.create_task(beside()))
+    ended, running = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in running:
+        task.cancel()
+    for task in ended:
+        task.result()
+
+
+def _bind(server: aio.Server, endpoint: str, credentials: grpc.ServerCredentials | None) -> None:
+    try:
+        if credentials is None:
+            server.add_insecure_port(endpoint)
+        else:
+            server.add_secure_port(endpoint, credentials)
+    except RuntimeError as error:
+        raise DriverError(
+            f"{endpoint} cannot be listened on: something else does already, or the address is "
+            "not of this host."
+        ) from error
 
 
 def _clear_socket(path: Path) -> None:

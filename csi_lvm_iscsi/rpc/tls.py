@@ -7,6 +7,8 @@ from pathlib import Path
 
 import grpc
 
+from csi_lvm_iscsi.model.errors import DriverError
+
 
 def server_credentials(directory: Path) -> grpc.ServerCredentials:
     """Credentials of a server that lets in only clients with a certificate of the same CA."""
@@ -27,4 +29,10 @@ def client_credentials(directory: Path) -> grpc.ChannelCredentials:
 
 
 def _read(directory: Path, name: str) -> bytes:
-    return (directory / name).read_bytes()
+    try:
+        return (directory / name).read_bytes()
+    except OSError as error:
+        raise DriverError(
+            f"{directory / name} cannot be read ({error.strerror}): --tls-dir must hold ca.crt, "
+            "tls.crt and tls.key."
+        ) from error

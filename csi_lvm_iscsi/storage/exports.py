@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from csi_lvm_iscsi.model import chap, names
-from csi_lvm_iscsi.model.errors import Unavailable
+from csi_lvm_iscsi.model.errors import FailedPrecondition
 from csi_lvm_iscsi.model.publications import LUN
 from csi_lvm_iscsi.storage.fencing import Fence
 from csi_lvm_iscsi.storage.grants import Grant
@@ -69,13 +69,16 @@ class Exports:
             if chap.is_user(user) and not user.startswith(prefixes):
                 await self._tgtd.delete_account(user)
 
-    async def open_portals(self) -> None:
-        """Listen at the portals. Done last: an initiator that finds no target gives up its retry
-        for 14 s longer than one that finds no portal."""
-        listening = await self._tgtd.portals()
-        for portal in self._portals:
-            if portal not in listening:
-                await self._tgtd.create_portal(portal)
+    async def open_portals(self) -> bool:
+        """Listen at the portals; whether that was new.
+
+        Done last: an initiator that finds a portal but no target comes back 14 s later than one
+        that found no portal.
+        """
+        closed = set(self._portals) - set(await self._tgtd.portals())
+        for portal in sorted(closed):
+            await self._tgtd.create_portal(portal)
+        return bool(closed)
 
     async def _create(self, volume_id: str, device: str) -> Target:
         target = Target(
@@ -99,7 +102,7 @@ class Exports:
         try:
             key = self._keys[grant.key_id]
         except KeyError:
-            raise Unavailable(
+            raise FailedPrecondition(
                 f"CHAP key {grant.key_id}, with which volume {volume_id} was published to node "
                 f"{grant.node_id}, is missing on the storage host: put it back, or unpublish the "
                 "volume first."

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from csi_lvm_iscsi.commands.runner import CommandFailed, Runner, Where
-from csi_lvm_iscsi.model.errors import DriverError
+from csi_lvm_iscsi.model.errors import DriverError, OutOfSpace
 
 _READ_SECONDS = 60.0
 _CHANGE_SECONDS = 180.0
@@ -15,6 +15,8 @@ _FAILED = 5
 _EXISTS = "already exists in volume group"
 _NOT_FOUND = "Failed to find logical volume"
 _IN_USE = " in use"
+# What lvcreate says when the pool, its metadata or the group has no room.
+_NO_SPACE = ("reached threshold", "insufficient free space", "Insufficient free space")
 
 _REPORT = (
     ("vg", "vg_uuid,vg_extent_size"),
@@ -75,7 +77,7 @@ class Lvm:
         except CommandFailed as error:
             raise DriverError(
                 f"Volume group {self.volume_group} cannot be read: "
-                f"{error.completed.stderr.strip()} Look at `vgs` and `pvs` on this host."
+                f"{error.completed.stderr.strip()}. Look at `vgs` and `pvs` on this host."
             ) from error
         report = _parse_report(completed.stdout, self.volume_group, self.pool)
         self._devices = tuple(
@@ -97,6 +99,13 @@ class Lvm:
         except CommandFailed as error:
             if _said(error, _EXISTS):
                 return False
+            if any(_said(error, text) for text in _NO_SPACE):
+                said = " ".join(error.completed.stderr.split())
+                raise OutOfSpace(
+                    f"Thin pool {self._full_name(self.pool)} has no room for another volume "
+                    f"({said}): delete volumes, or extend the pool "
+                    f"(`lvextend -L +SIZE {self._full_name(self.pool)}`)."
+                ) from error
             raise
         return True
 

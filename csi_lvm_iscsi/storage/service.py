@@ -1,6 +1,5 @@
 """The service of proto/storage.proto: protobuf to model and back, one operation per volume."""
 
-import asyncio
 import fcntl
 import os
 from collections.abc import Callable, Mapping
@@ -87,10 +86,7 @@ async def serve(settings: Settings, runner: Runner, registry: CollectorRegistry)
         storage_pb2_grpc.add_StorageServicer_to_server(service, grpc_server)
 
     credentials = tls.server_credentials(settings.tls_directory)
-    async with asyncio.TaskGroup() as tasks:
-        keeping = tasks.create_task(upkeep.run())
-        await server.serve(settings.listen, add_services, registry, credentials)
-        keeping.cancel()
+    await server.serve(settings.listen, add_services, registry, credentials, upkeep.run)
     os.close(lock)
 
 

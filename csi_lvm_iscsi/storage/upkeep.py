@@ -65,7 +65,7 @@ class Upkeep:
     async def _follow(self, ended: asyncio.Event) -> None:
         """Serve one life of tgtd."""
         while not ended.is_set():
-            await self._compare()
+            await self._compare(ended)
             self._ready.set()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_INTERVAL_SECONDS):
@@ -74,21 +74,26 @@ class Upkeep:
                 await self._refresh()
         _log.warning("tgtd ended: exports are rebuilt when it is back")
 
-    async def _compare(self) -> None:
-        """Bring every export in line with its grants, then open the portals."""
-        exported = await self._exports.exported()
-        for volume_id in sorted(exported | self._publications.published()):
+    async def _compare(self, ended: asyncio.Event) -> None:
+        """Bring every export in line with its grants, then open the portals.
+
+        One that cannot be is logged and does not hold up the others: its writers wait, as long as
+        their initiators do, and the next comparison tries again.
+        """
+        volumes = await self._exports.exported() | self._publications.published()
+        for volume_id in sorted(volumes):
             try:
                 with self._in_flight.hold(volume_id, "Rebuilding the export"):
                     await self._publications.restore(volume_id)
             except Busy:
                 continue  # the operation that holds it brings it in line itself
-            except Unavailable:
-                raise
             except DriverError as error:
+                if ended.is_set():
+                    return
                 _log.error("export cannot be rebuilt", volume_id=volume_id, error=str(error))
         await self._exports.remove_stray_accounts(self._publications.published)
-        await self._exports.open_portals()
+        if await self._exports.open_portals():
+            _log.info("exports are rebuilt and portals open", volumes=len(volumes))
 
     async def _refresh(self) -> None:
         try:

@@ -15,6 +15,7 @@ from tests.e2e.lab.services import CHECKOUT
 TRANSCRIPTS = Path(__file__).parents[1] / "unit/storage/transcripts"
 
 
+@pytest.mark.slow
 def test_the_storage_role_killed_after_every_action(
     lab: Lab, driver: Driver, request: pytest.FixtureRequest
 ) -> None:

@@ -1,10 +1,17 @@
 """Every call made twice, made at once by several, and made again after its role was killed."""
 
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
 
-from tests.e2e.driver import Driver, Volume, insist
+from tests.e2e.driver import Driver, Refused, Volume, insist
+from tests.e2e.lab.host import Host
 from tests.e2e.lab.lab import Lab
+from tests.e2e.test_recovery import storage_of
+
+T = TypeVar("T")
 
 
 def test_every_call_twice(driver: Driver, name: Callable[[], str]) -> None:
@@ -44,40 +51,40 @@ def test_every_call_at_once(lab: Lab, driver: Driver, name: Callable[[], str]) -
     at_once(lambda: driver.delete(volume))
 
 
-def kill(lab: Lab, host: str, role: str) -> None:
-    """Kill a role and wait until its supervisor has started it again."""
-    lab.host(host).exec("pkill", "-KILL", "-f", f"csi_lvm_iscsi {role}").check()
-    lab.host(host).wait_ready()
-
-
-def test_every_call_after_its_role_was_killed(
+def test_every_call_with_its_role_killed_meanwhile(
     lab: Lab, driver: Driver, name: Callable[[], str]
 ) -> None:
-    volume = driver.create(name(), block=False)
-    _kill_all(lab)
-    assert driver.create(volume.name).id == volume.id
-    context = driver.publish(volume, "compute-1")
-    _kill_all(lab)
+    wanted = name()
+    create = partial(driver.create, wanted, block=False)
+    volume = killed_meanwhile(lab, create, ("storage-1", "storage-2"), "storage")
+    assert killed_meanwhile(lab, create, ("storage-1",), "controller").id == volume.id
+    storage = (storage_of(lab, volume).name,)
+    context = killed_meanwhile(
+        lab, partial(driver.publish, volume, "compute-1"), storage, "storage"
+    )
     assert driver.publish(volume, "compute-1") == context
     for verb in (driver.stage, driver.publish_to_pod, driver.unpublish_from_pod, driver.unstage):
-        verb(volume, "compute-1")
-        kill(lab, "compute-1", "node")
-        verb(volume, "compute-1")
-    driver.unpublish(volume, "compute-1")
-    _kill_all(lab)
-    driver.unpublish(volume, "compute-1")
-    driver.delete(volume)
-    _kill_all(lab)
-    driver.delete(volume)
+        killed_meanwhile(lab, partial(verb, volume, "compute-1"), ("compute-1",), "node")
+    for call in (partial(driver.unpublish, volume, "compute-1"), partial(driver.delete, volume)):
+        killed_meanwhile(lab, call, storage, "storage")
 
 
-def _kill_all(lab: Lab) -> None:
-    for host, role in (
-        ("storage-1", "controller"),
-        ("storage-1", "storage"),
-        ("storage-2", "storage"),
-    ):
-        kill(lab, host, role)
+def killed_meanwhile(lab: Lab, call: Callable[[], T], hosts: tuple[str, ...], role: str) -> T:
+    """Make a call, kill its role while it runs, then call again, twice."""
+    with ThreadPoolExecutor(1 + len(hosts)) as threads:
+        first = threads.submit(call)
+        for killed in [threads.submit(kill, lab.host(host), role) for host in hosts]:
+            killed.result()
+        with contextlib.suppress(Refused):
+            first.result(timeout=60)
+    insist(call, "UNAVAILABLE")
+    return call()
+
+
+def kill(host: Host, role: str) -> None:
+    """Kill a role and wait until its supervisor has started it again."""
+    host.exec("pkill", "-KILL", "-f", f"csi_lvm_iscsi {role}").check()
+    host.wait_ready()
 
 
 def test_ten_volumes_at_once_on_one_node(lab: Lab, driver: Driver, name: Callable[[], str]) -> None:

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -205,11 +205,19 @@ def _check_path(directory: Path) -> None:
             )
 
 
-def _in_parallel(action: Callable[[Host], None], hosts: Iterable[Host]) -> None:
-    """Do it for all hosts at once; the first error, when all have ended."""
+def _in_parallel(action: Callable[[Host], None], hosts: Sequence[Host]) -> None:
+    """Do it for all hosts at once; the first error, when all have ended.
+
+    A Ctrl-C cuts the hosts, so that nobody waits for one to boot.
+    """
     with ThreadPoolExecutor(max_workers=32) as threads:
-        for _ in threads.map(action, hosts):
-            pass
+        try:
+            for _ in threads.map(action, hosts):
+                pass
+        except KeyboardInterrupt:
+            for host in hosts:
+                host.cut()
+            raise
 
 
 def _wait_for_agent(host: Host, progress: Progress) -> None:

@@ -64,6 +64,21 @@ async def test_a_blank_disk_is_formatted_once(tmp_path: Path) -> None:
     assert not host.commands
 
 
+class LateHost(Host):
+    """Its kernel shows a new disk in sysfs a moment before it can be opened."""
+
+    def add_disk(self) -> None:
+        super().add_disk()
+        self.disk.unlink()
+        asyncio.get_running_loop().call_later(0.05, self.disk.write_bytes, bytes(4096))
+
+
+async def test_a_new_disk_is_not_used_before_it_can_be_opened(tmp_path: Path) -> None:
+    host = LateHost(tmp_path, "blank", "blank")
+    await stage(host, EXT4)
+    assert programs(host)[2:] == ["blkid", "mkfs.ext4", "mount"]
+
+
 async def test_a_file_system_is_checked_and_kept(tmp_path: Path) -> None:
     host = Host(tmp_path, "ext4", "ext4")
     await stage(host, EXT4)

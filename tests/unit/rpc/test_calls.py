@@ -95,6 +95,12 @@ async def test_a_fault_is_internal_and_logged_with_its_trace(server: Server) -> 
     assert isinstance(logs[-1]["exc_info"], ZeroDivisionError)
 
 
+async def test_a_verb_that_a_service_does_not_have(server: Server) -> None:
+    with pytest.raises(aio.AioRpcError, match="does not have this method") as caught:
+        await server.stub.ListSnapshots(csi_pb2.ListSnapshotsRequest())
+    assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
 async def test_no_secret_reaches_the_log(server: Server) -> None:
     with capture_logs() as logs:
         await server.create("")

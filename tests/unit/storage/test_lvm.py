@@ -1,0 +1,82 @@
+"""lvm's answers, read; recorded in the lab."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from csi_lvm_iscsi.commands.runner import CommandFailed, Completed, Where
+from csi_lvm_iscsi.model.errors import DriverError, OutOfSpace
+from csi_lvm_iscsi.storage.lvm import Lvm
+from csi_lvm_iscsi.storage.volumes import Volumes
+
+TRANSCRIPT = json.loads((Path(__file__).parent / "transcripts/delete.json").read_text())
+REPORT = TRANSCRIPT["undisturbed"]["actions"][0]["stdout"]
+FULL = """\
+  WARNING: Thin pool vg0/pool is out of data space.
+  Cannot create new thin volume, free space in thin pool vg0/pool reached threshold.
+"""
+EXISTS = '  Logical Volume "a" already exists in volume group "vg0"\n'
+IN_USE = "  Logical volume vg0/a in use.\n"
+NOT_FOUND = '  Failed to find logical volume "vg0/a"\n'
+
+
+class Answer:
+    """A runner that has one answer."""
+
+    def __init__(self, code: int, stdout: str, stderr: str) -> None:
+        self.answer = (code, stdout, stderr)
+
+    async def run(
+        self, *argv: str, where: Where, seconds: float, expect: Sequence[int] = (0,)
+    ) -> Completed:
+        completed = Completed(argv, *self.answer)
+        if completed.code not in expect:
+            raise CommandFailed(completed)
+        return completed
+
+
+def lvm(code: int, stdout: str = "", stderr: str = "") -> Lvm:
+    return Lvm(Answer(code, stdout, stderr), "vg0", "pool")
+
+
+async def test_the_report_has_the_pool_and_the_volumes() -> None:
+    report = await lvm(0, REPORT).report()
+    assert report.pool_zeroes
+    assert report.extent_bytes == 4 << 20
+    assert 0 <= report.pool_used_bytes <= report.pool_bytes
+    assert report.physical_volumes == ("/dev/ubdb",)
+    (volume,) = [each for each in report.logical_volumes if each.pool == "pool"]
+    assert "csi-lvm-iscsi:name=pvc-crash" in volume.tags
+    assert volume.active
+
+
+async def test_a_missing_pool_is_told_with_the_command_that_makes_it() -> None:
+    with pytest.raises(DriverError, match="lvcreate --type thin-pool --zero y"):
+        await lvm(0, REPORT.replace('"lv_name":"pool"', '"lv_name":"other"')).report()
+
+
+async def test_a_pool_that_does_not_zero_is_refused() -> None:
+    volumes = Volumes(lvm(0, REPORT.replace('"zero":"zero"', '"zero":""')), "storage-1", Path("/"))
+    with pytest.raises(DriverError, match="lvchange --zero y vg0/pool"):
+        await volumes.refresh()
+
+
+async def test_a_missing_volume_group_is_told_with_lvms_words() -> None:
+    said = '  Volume group "vg0" not found\n  Cannot process volume group vg0\n'
+    with pytest.raises(DriverError, match=r"Cannot process volume group vg0\. Look at"):
+        await lvm(5, stderr=said).report()
+
+
+async def test_a_full_pool_is_out_of_space_with_what_to_do() -> None:
+    with pytest.raises(OutOfSpace, match="lvextend"):
+        await lvm(5, stderr=FULL).create_thin("a", 4 << 20, [])
+
+
+async def test_what_lvm_says_of_a_volume() -> None:
+    assert not await lvm(5, stderr=EXISTS).create_thin("a", 4 << 20, [])
+    assert not await lvm(5, stderr=IN_USE).remove("a")
+    assert await lvm(5, stderr=NOT_FOUND).remove("a")
+    with pytest.raises(CommandFailed):
+        await lvm(5, stderr="  something else\n").remove("a")
