@@ -19,11 +19,10 @@ from tests.e2e.leftovers import clear, leftovers
 def lab(worker_id: str) -> Iterator[Lab]:
     """2 storage and 2 compute hosts with the driver's roles; a lab for each of pytest's workers."""
     place = os.environ.get("LAB_DIR") or f"{DEFAULT_DIRECTORY}-test"
-    lab = Lab(Path(f"{place}-{worker_id}"))
-    lab.up(storage=2, compute=2)
-    lab.enter_network()
-    yield lab
-    lab.down()
+    with Lab(Path(f"{place}-{worker_id}")) as lab:
+        lab.up(storage=2, compute=2)
+        lab.enter_network()
+        yield lab
 
 
 @pytest.fixture
