@@ -43,6 +43,7 @@ unit: install ## Unit tests
 
 .PHONY: e2e
 e2e: install ## Tests in the lab, in two labs at once
+	@$(PY) -m tests.e2e.lab.prerequisites
 	$(PY) -m pytest tests/e2e -m 'not slow' --numprocesses 2 --dist loadfile --durations 10
 
 .PHONY: record

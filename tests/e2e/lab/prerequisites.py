@@ -1,11 +1,16 @@
-"""What the builder needs before a lab can run."""
+"""What the builder needs before a lab can run.
+
+`python -m tests.e2e.lab.prerequisites` installs it, for those who want to see that.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.e2e.lab.errors import LabError
@@ -19,18 +24,28 @@ PACKAGES = (
 KERNEL_MODULES = Path("/usr/lib/uml/modules")
 SYSTEM_MODULES = Path("/lib/modules")
 TUN_DEVICE = Path("/dev/net/tun")
+LOCK = Path("/var/lock/csi-lvm-iscsi-lab")
 
 
 def ensure(report: Callable[[str], None]) -> None:
     """Install what is missing, or raise LabError where that needs a person."""
     if os.geteuid() != 0:
         raise LabError("The lab makes network namespaces: run it as root.")
-    _install_packages(report)
-    _link_kernel_modules(report)
+    with _alone():
+        _install_packages(report)
+        _link_kernel_modules(report)
     if not TUN_DEVICE.exists():
         raise LabError(
             f"There is no {TUN_DEVICE}: load the module `tun`, or give the container that device."
         )
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Keep the other labs of this machine out: apt-get does not wait for another one."""
+    with LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _install_packages(report: Callable[[str], None]) -> None:
@@ -69,3 +84,7 @@ def _link_kernel_modules(report: Callable[[str], None]) -> None:
         if not (link / "modules.dep.bin").exists():
             report(f"indexing the modules of kernel {source.name}")
             subprocess.run(["depmod", source.name], check=True)
+
+
+if __name__ == "__main__":
+    ensure(print)
