@@ -14,6 +14,8 @@ from prometheus_client import CollectorRegistry, start_http_server
 from csi_lvm_iscsi.model.errors import DriverError
 from csi_lvm_iscsi.rpc import logs
 
+_KEY_BYTES = 16
+
 
 class KeyDirectory(Mapping[str, bytes]):
     """The CHAP keys: a directory with a file per key, named by its id, as a mounted Kubernetes
@@ -24,12 +26,19 @@ class KeyDirectory(Mapping[str, bytes]):
 
     def __getitem__(self, key_id: str) -> bytes:
         try:
-            return (self._path / key_id).read_bytes().strip()
+            key = (self._path / key_id).read_bytes().strip()
         except OSError as error:
             raise KeyError(key_id) from error
+        if len(key) < _KEY_BYTES:
+            raise DriverError(
+                f"CHAP key {self._path / key_id} is shorter than {_KEY_BYTES} bytes: passwords "
+                "made with it could be guessed. Replace it (`openssl rand -hex 32`)."
+            )
+        return key
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(path.name for path in self._path.glob("[!.]*")))
+        """Key ids are of letters and digits: an editor's backup is no key."""
+        return iter(sorted(path.name for path in self._path.glob("*") if path.name.isalnum()))
 
     def __len__(self) -> int:
         return len(list(iter(self)))

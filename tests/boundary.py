@@ -26,10 +26,17 @@ class Recorder:
         self._actions: list[Action] = []
 
     async def run(
-        self, *argv: str, where: Where, seconds: float, expect: Sequence[int] = (0,)
+        self,
+        *argv: str,
+        where: Where,
+        seconds: float,
+        expect: Sequence[int] = (0,),
+        kill: bool = True,
     ) -> Completed:
         """See Runner.run."""
-        completed = await self._runner.run(*argv, where=where, seconds=seconds, expect=range(256))
+        completed = await self._runner.run(
+            *argv, where=where, seconds=seconds, expect=range(256), kill=kill
+        )
         self._end(
             {
                 "run": list(argv),
@@ -70,7 +77,12 @@ class Player:
         self._killed = killed
 
     async def run(
-        self, *argv: str, where: Where, seconds: float, expect: Sequence[int] = (0,)
+        self,
+        *argv: str,
+        where: Where,
+        seconds: float,
+        expect: Sequence[int] = (0,),
+        kill: bool = True,
     ) -> Completed:
         """See Runner.run."""
         recorded = self._next({"run": list(argv), "where": where.value})

@@ -22,6 +22,8 @@ _log = structlog.get_logger()
 # (state D) does not end at all; it is left to itself, so that it holds up nobody else.
 _REAP_SECONDS = 1.0
 
+_Output = asyncio.Future[tuple[bytes, bytes]]
+
 
 class Where(enum.Enum):
     """In which mount and IPC namespaces a command runs."""
@@ -62,24 +64,38 @@ class Runner(Protocol):
     """Runs commands. The product has one (`ProcessRunner`); tests play back recorded ones."""
 
     async def run(
-        self, *argv: str, where: Where, seconds: float, expect: Sequence[int] = (0,)
+        self,
+        *argv: str,
+        where: Where,
+        seconds: float,
+        expect: Sequence[int] = (0,),
+        kill: bool = True,
     ) -> Completed:
         """Run a command to its end and return what it said.
 
-        `seconds` bounds it: past that its whole process group is killed. Raises CommandFailed for
-        an exit code that is not in `expect`, TookTooLong when it was killed.
+        `seconds` bounds it: past that its whole process group is killed or, without `kill`, left
+        to end by itself. Raises CommandFailed for an exit code that is not in `expect`,
+        TookTooLong past the bound.
         """
 
 
 class ProcessRunner:
     """Runs commands as processes of this machine."""
 
+    def __init__(self) -> None:
+        self._left_running: set[_Output] = set()
+
     @functools.cached_property
     def _enter_host(self) -> tuple[str, ...]:
         return _enter_host()
 
     async def run(
-        self, *argv: str, where: Where, seconds: float, expect: Sequence[int] = (0,)
+        self,
+        *argv: str,
+        where: Where,
+        seconds: float,
+        expect: Sequence[int] = (0,),
+        kill: bool = True,
     ) -> Completed:
         """Run a command; see Runner.run."""
         command = (*self._enter_host, *argv) if where is Where.HOST else argv
@@ -93,17 +109,19 @@ class ProcessRunner:
             start_new_session=True,
             env={**os.environ, "LC_ALL": "C"},
         )
+        talking = asyncio.ensure_future(process.communicate())
         try:
             async with asyncio.timeout(seconds):
-                stdout, stderr = await process.communicate()
+                stdout, stderr = await asyncio.shield(talking)
         except TimeoutError:
             raise TookTooLong(
-                f"`{shlex.join(argv)}` did not end within {seconds:g} s and was killed; look for "
-                "what it waits on (a hung disk, a stopped daemon), then call again."
+                f"`{shlex.join(argv)}` did not end within {seconds:g} s and was "
+                f"{'killed' if kill else 'left running'}; look for what it waits on (a hung disk, "
+                "a stopped daemon), then call again."
             ) from None
         finally:
-            if process.returncode is None:
-                await _kill(process)
+            if not talking.done():
+                await self._part_with(process, talking, kill=kill)
         completed = Completed(
             argv,
             process.returncode or 0,
@@ -114,6 +132,17 @@ class ProcessRunner:
         if completed.code not in expect:
             raise CommandFailed(completed)
         return completed
+
+    async def _part_with(
+        self, process: asyncio.subprocess.Process, talking: _Output, *, kill: bool
+    ) -> None:
+        if kill:
+            await _kill(process)
+            talking.cancel()
+        else:
+            # asyncio kills the process of a transport that nobody refers to any more.
+            self._left_running.add(talking)
+            talking.add_done_callback(self._left_running.discard)
 
 
 async def _kill(process: asyncio.subprocess.Process) -> None:

@@ -1,17 +1,12 @@
 """Where a new volume goes."""
 
-from collections.abc import Iterable
-
 from csi_lvm_iscsi.model.volumes import Capacity
 
 
-def most_free_first(capacities: Iterable[Capacity]) -> list[Capacity]:
-    """Order hosts by the space not yet promised to volumes, then by the space not yet written.
+def free_order(capacity: Capacity) -> tuple[int, int, str]:
+    """The place of a host when hosts are sorted, the one with most free space first.
 
-    A thin volume takes nothing until it is written, so free space alone would send every new
-    volume to the same host.
+    What counts is the space not yet promised to volumes, then that not yet written: a thin volume
+    takes nothing until it is written, so free space alone would send every new one to one host.
     """
-    return sorted(
-        capacities,
-        key=lambda capacity: (-capacity.unpromised_bytes, -capacity.free_bytes, capacity.host),
-    )
+    return (-capacity.unpromised_bytes, -capacity.free_bytes, capacity.host)

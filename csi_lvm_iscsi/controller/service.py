@@ -6,8 +6,9 @@ from grpc import aio
 from prometheus_client import CollectorRegistry
 
 from csi_lvm_iscsi.controller.volumes import Volumes
+from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.model.access import check_all
-from csi_lvm_iscsi.model.errors import InvalidArgument
+from csi_lvm_iscsi.model.errors import Aborted, InvalidArgument
 from csi_lvm_iscsi.model.parameters import Parameters
 from csi_lvm_iscsi.model.volumes import Volume
 from csi_lvm_iscsi.rpc import server
@@ -168,8 +169,11 @@ def _page(
 ) -> tuple[Sequence[Volume], str]:
     """The volumes after the one that the token names, and the token of the next page.
 
-    A token is the id of the last volume shown: it stays good while volumes come and go.
+    A token is the id of the last volume shown: it stays good while volumes come and go. Raises
+    Aborted, as CSI has it, for what is no token.
     """
+    if starting_token and not names.is_volume_id(starting_token):
+        raise Aborted("The starting_token is not one that ListVolumes gave: list from the start.")
     rest = [each for each in volumes if each.id > starting_token]
     if not max_entries or len(rest) <= max_entries:
         return rest, ""

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import structlog
 
-from csi_lvm_iscsi.controller.placement import most_free_first
+from csi_lvm_iscsi.controller.placement import free_order
 from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.model.errors import (
     DriverError,
@@ -75,9 +75,8 @@ class Volumes:
         return sorted((each for volumes in lists for each in volumes), key=lambda each: each.id)
 
     async def capacity(self) -> list[Capacity]:
-        """The space of the hosts that answer."""
-        answers = await self._ask_all(lambda host: host.capacity())
-        return [answer for _, answer in answers if not isinstance(answer, DriverError)]
+        """The space of the hosts that answer. Raises Unavailable where none does."""
+        return [capacity for _, capacity in await self._capacities()]
 
     async def publish(self, volume_id: str, node_id: str) -> Publication:
         """Export the volume to the node. Raises NotFound for an unknown volume or node."""
@@ -124,13 +123,19 @@ class Volumes:
         return next((host for host, answer in answers if answer is True), None)
 
     async def _candidates(self) -> list[StorageHost]:
+        """The hosts that answer, the one with most free space first."""
+        capacities = await self._capacities()
+        return [host for host, _ in sorted(capacities, key=lambda each: free_order(each[1]))]
+
+    async def _capacities(self) -> list[tuple[StorageHost, Capacity]]:
         answers = await self._ask_all(lambda host: host.capacity())
-        silent = [str(answer) for _, answer in answers if isinstance(answer, DriverError)]
-        hosts = {host.entry.name: host for host, _ in answers}
-        capacities = [answer for _, answer in answers if not isinstance(answer, DriverError)]
+        capacities = [
+            (host, answer) for host, answer in answers if not isinstance(answer, DriverError)
+        ]
         if not capacities:
-            raise Unavailable(f"No storage host answers: {' '.join(silent)}")
-        return [hosts[capacity.host] for capacity in most_free_first(capacities)]
+            reasons = " ".join(str(answer) for _, answer in answers)
+            raise Unavailable(f"No storage host answers: {reasons}")
+        return capacities
 
     async def _ask_all(
         self, question: Callable[[StorageHost], Awaitable[T]]

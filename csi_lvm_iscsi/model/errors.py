@@ -34,7 +34,11 @@ class OutOfSpace(DriverError):
     """There is no space for it now."""
 
 
-class Busy(DriverError):
+class Aborted(DriverError):
+    """It collided with something; begin again."""
+
+
+class Busy(Aborted):
     """Another operation on the same volume is running; call again."""
 
 

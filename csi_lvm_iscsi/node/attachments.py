@@ -62,16 +62,20 @@ class Attachments:
     async def ensure_disk(self, publication: Publication, session: Session) -> Device:
         """The disk of the session, identified.
 
-        One that is not the published disk is removed and looked for once more, as the kernel keeps
-        what it first learnt of a disk. Raises FailedPrecondition where it is still another one.
+        One that is not the published disk is removed and looked for once more, as the kernel may
+        know it from before. Raises FailedPrecondition where it is still another one.
         """
         device = self._devices.find(session, publication.lun)
         if device is None:
             device = await self._devices.appear(session, publication.lun)
+        else:
+            await self._devices.refresh(device)
         try:
             self._check(publication, device)
         except FailedPrecondition as error:
             _log.warning("another disk than was published", device=device.name, error=str(error))
+            # The removal writes out what is cached, which was meant for the disk that was there.
+            await self._devices.set_offline(device)
             await self._devices.remove(device)
             device = await self._devices.appear(session, publication.lun)
             self._check(publication, device)
@@ -90,6 +94,7 @@ class Attachments:
                 "NodeUnstageVolume, then NodeStageVolume."
             )
         await self._sessions.wait_until_ready(session, publication.portals[0])
+        await self._devices.refresh(device)
         self._check(publication, device)
         return device
 

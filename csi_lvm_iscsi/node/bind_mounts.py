@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.model.access import Capability
 from csi_lvm_iscsi.model.errors import AlreadyExists, FailedPrecondition
 from csi_lvm_iscsi.model.in_flight import InFlight
@@ -9,7 +10,7 @@ from csi_lvm_iscsi.model.publications import Publication
 from csi_lvm_iscsi.node.attachments import Attachments
 from csi_lvm_iscsi.node.devices import Device
 from csi_lvm_iscsi.node.mounts import Mounts, shows
-from csi_lvm_iscsi.node.staged import Staged
+from csi_lvm_iscsi.node.staged import Staged, check_volume_id
 from csi_lvm_iscsi.records.directory import RecordDirectory
 
 
@@ -44,9 +45,11 @@ class BindMounts:
         device node, and the disk may be written by another pod; kubelet gives the container
         read-only access to the device (its device cgroup).
 
-        Raises FailedPrecondition where it is not staged, or no more what was staged.
+        Raises NotFound for what is no volume id of ours, FailedPrecondition where it is not
+        staged, or no more what was staged.
         """
         volume = publication.volume_id
+        check_volume_id(volume)
         with self._in_flight.hold(volume, "NodePublishVolume"):
             self._check_staged(publication, capability)
             device = await self._attachments.find_disk(publication)
@@ -65,8 +68,11 @@ class BindMounts:
             await self._bind(staging_path, target_path, device, read_only=read_only)
 
     async def unpublish(self, volume: str, target_path: Path) -> None:
-        """Have nothing on `target_path` any more, and the path itself gone."""
+        """Have nothing on `target_path` any more, and the path itself gone. OK, with the path left
+        alone, for what is no volume id of ours."""
         with self._in_flight.hold(volume, "NodeUnpublishVolume"):
+            if not names.is_volume_id(volume):
+                return
             await self._mounts.unmount(target_path)
             _remove_mount_point(target_path)
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from csi_lvm_iscsi.model.errors import TookTooLong
@@ -15,8 +15,25 @@ async def bounded(call: Callable[[], T], seconds: float, failure: str) -> T:
     """Make `call` in a thread of its own and return its result, or raise what it raises.
 
     Raises TookTooLong with the sentence `failure` after `seconds`. The thread is then left to
-    itself, as nothing ends a call that sleeps uninterruptibly. Not `asyncio.to_thread`: its pool
-    is small, so a few hung disks would fill it, and Python waits for its threads at exit.
+    itself, as nothing ends a call that sleeps uninterruptibly.
+    """
+    return await within(start(call), seconds, failure)
+
+
+async def within(result: Awaitable[T], seconds: float, failure: str) -> T:
+    """Await `result`. Raises TookTooLong with the sentence `failure` after `seconds`."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await result
+    except TimeoutError:
+        raise TookTooLong(failure) from None
+
+
+def start(call: Callable[[], T]) -> asyncio.Future[T]:
+    """Make `call` in a thread of its own.
+
+    Not `asyncio.to_thread`: its pool is small, so a few hung disks would fill it, and Python waits
+    for its threads at exit.
     """
     loop = asyncio.get_running_loop()
     result: asyncio.Future[T] = loop.create_future()
@@ -37,8 +54,4 @@ async def bounded(call: Callable[[], T], seconds: float, failure: str) -> T:
             loop.call_soon_threadsafe(settle, settler)
 
     threading.Thread(target=run, daemon=True, name="blocking-call").start()
-    try:
-        async with asyncio.timeout(seconds):
-            return await result
-    except TimeoutError:
-        raise TookTooLong(failure) from None
+    return result

@@ -1,5 +1,6 @@
 """The disk of a session: made to appear, told apart from others, and made to go, by sysfs."""
 
+import asyncio
 import errno
 import fcntl
 import os
@@ -11,7 +12,7 @@ import structlog
 from csi_lvm_iscsi.commands.waiting import until, until_async
 from csi_lvm_iscsi.model.errors import FailedPrecondition
 from csi_lvm_iscsi.model.sizes import human
-from csi_lvm_iscsi.node.blocking import bounded
+from csi_lvm_iscsi.node.blocking import bounded, start, within
 from csi_lvm_iscsi.node.sessions import Session
 
 _log = structlog.get_logger()
@@ -21,6 +22,7 @@ _VPD_HEADER = 4  # SPC-4, 7.8.15: the serial number follows four bytes
 _BLKFLSBUF = 0x1261  # linux/fs.h: write out and drop the cached blocks
 _SCAN_SECONDS = 30.0
 _APPEAR_SECONDS = 15.0
+_REFRESH_SECONDS = 30.0
 _REMOVE_SECONDS = 30.0
 _FLUSH_SECONDS = 60.0
 
@@ -48,6 +50,7 @@ class Devices:
     def __init__(self, sys: Path, dev: Path) -> None:
         self._sys = sys
         self._dev = dev
+        self._flushes: dict[Device, asyncio.Future[None]] = {}
 
     def find(self, session: Session, lun: int) -> Device | None:
         """The disk of a session, if the kernel has it."""
@@ -116,6 +119,23 @@ class Devices:
             f"{device.path} cannot be opened: the storage host does not answer. Call again.",
         )
 
+    async def refresh(self, device: Device) -> None:
+        """Have the kernel ask a disk whose session works anew for its serial number and size.
+
+        It knows them from the scan, and another LUN may be behind the session by now. A rescan
+        reads the VPD pages again, 0x80 among them (Linux 6.1, drivers/scsi/scsi_scan.c,
+        scsi_rescan_device; drivers/scsi/scsi.c, scsi_attach_vpd), and the size (drivers/scsi/sd.c,
+        sd_rescan). Of a disk that does not answer the kernel keeps what it knew.
+        """
+        await self._write(
+            device,
+            "rescan",
+            "1",
+            _REFRESH_SECONDS,
+            f"{device.path} does not tell its serial number: its storage host does not answer. "
+            "Call again.",
+        )
+
     def check_identity(self, device: Device, serial: str, size_bytes: int) -> None:
         """Raise FailedPrecondition unless this is the published disk. It may have grown."""
         try:
@@ -134,42 +154,32 @@ class Devices:
                 "alone. See what the storage host exports as this target."
             )
 
-    async def flush(self, device: Device) -> None:
+    async def flush(self, device: Device, seconds: float = _FLUSH_SECONDS) -> None:
         """Write out what is cached of a disk.
 
         Raises FailedPrecondition where it is mounted or mapped, in whatever mount namespace: the
         kernel refuses an exclusive open then. Raises TookTooLong where the session is cut: what is
         written may still arrive, so it is not given up before the kernel does
         (replacement_timeout); from then on it answers with an error and the unstage goes on.
+
+        A flush that hangs is waited for again by the next call: it has the disk open exclusively,
+        so that a second one would be refused.
         """
-
-        def flush() -> None:
-            descriptor = os.open(device.path, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC)
-            try:
-                os.fsync(descriptor)
-                fcntl.ioctl(descriptor, _BLKFLSBUF)
-            finally:
-                os.close(descriptor)
-
-        try:
-            await bounded(
-                flush,
-                _FLUSH_SECONDS,
-                f"{device.path} cannot be written out within {_FLUSH_SECONDS:g} s: the storage "
-                "host does not answer. Bring it back; else the data is given up when the kernel "
-                "does so, 10 minutes after the cut.",
-            )
-        except OSError as error:
-            if error.errno == errno.EBUSY:
-                raise FailedPrecondition(
-                    f"{device.path} is still in use: mounted in another mount namespace, or part "
-                    f"of a device mapping (see `lsblk {device.path}`). End that use first."
-                ) from error
-            _log.warning("cached writes are lost", device=device.name, error=str(error))
+        flush = self._flushes.get(device)
+        if flush is None:
+            flush = self._flushes[device] = start(lambda: _flush(device))
+            flush.add_done_callback(lambda _: self._flushes.pop(device))
+        await within(
+            asyncio.shield(flush),
+            seconds,
+            f"{device.path} cannot be written out within {seconds:g} s: the storage host does not "
+            "answer. Bring it back; else the data is given up when the kernel does so, 10 minutes "
+            "after the cut.",
+        )
 
     async def remove(self, device: Device) -> None:
         """Remove a disk whose session works from the kernel, and wait until it is gone."""
-        await self._write(device, "delete", "1")
+        await self._write(device, "delete", "1", _REMOVE_SECONDS, _stays(device))
         await until(
             lambda: not device.scsi.exists(),
             _REMOVE_SECONDS,
@@ -185,20 +195,42 @@ class Devices:
         scsi_transport_iscsi.c, iscsi_remove_session).
         """
         try:
-            await self._write(device, "state", "offline")
+            await self._write(device, "state", "offline", _REMOVE_SECONDS, _stays(device))
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
 
-    async def _write(self, device: Device, attribute: str, value: str) -> None:
+    async def _write(
+        self, device: Device, attribute: str, value: str, seconds: float, failure: str
+    ) -> None:
         def write() -> None:
             try:
                 (device.scsi / attribute).write_text(value)
             except FileNotFoundError:
                 return  # gone already
 
-        await bounded(
-            write,
-            _REMOVE_SECONDS,
-            f"{device.path} cannot be removed: its storage host does not answer. Call again.",
-        )
+        await bounded(write, seconds, failure)
+
+
+def _flush(device: Device) -> None:
+    """See Devices.flush. The loss is logged here, where it is seen even if nobody waits any more:
+    the kernel tells it once only (fsync(2), "ERRORS", EIO)."""
+    try:
+        descriptor = os.open(device.path, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+            fcntl.ioctl(descriptor, _BLKFLSBUF)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            raise FailedPrecondition(
+                f"{device.path} is still in use: mounted in another mount namespace, part of a "
+                f"device mapping (see `lsblk {device.path}`), or being written out still for a "
+                "role that was killed. End that use, or wait for it; then call again."
+            ) from error
+        _log.warning("cached writes are lost", device=device.name, error=str(error))
+
+
+def _stays(device: Device) -> str:
+    return f"{device.path} cannot be removed: its storage host does not answer. Call again."

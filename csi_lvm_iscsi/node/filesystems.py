@@ -1,6 +1,8 @@
 """ext4 on a disk: told apart, made and checked."""
 
+import errno
 import os
+from typing import BinaryIO
 
 from csi_lvm_iscsi.commands.runner import Runner, Where
 from csi_lvm_iscsi.model.errors import DriverError, FailedPrecondition
@@ -105,16 +107,21 @@ class FileSystems:
 def _read_ends(device: Device) -> None:
     """Read the first and the last MiB of a disk, from the disk and not from the cache."""
     try:
-        descriptor = os.open(device.path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            end = os.lseek(descriptor, 0, os.SEEK_END)
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        with device.path.open("rb") as file:
+            end = file.seek(0, os.SEEK_END)
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
             for offset in (0, max(0, end - _ENDS)):
-                os.pread(descriptor, _ENDS, offset)
-        finally:
-            os.close(descriptor)
+                _read_whole(file, offset, min(_ENDS, end))
     except OSError as error:
         raise DriverError(
             f"{device.path} cannot be read ({error.strerror}): see the kernel's log and the "
             "storage host."
         ) from error
+
+
+def _read_whole(file: BinaryIO, offset: int, length: int) -> None:
+    """Raise OSError unless all of it can be read. read(2) may return less and no error, as before a
+    block that fails; a buffered `file` reads on then, up to the error or the end."""
+    file.seek(offset)
+    if len(file.read(length)) < length:
+        raise OSError(errno.EIO, "it ends before its size")

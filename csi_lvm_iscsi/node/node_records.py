@@ -36,6 +36,10 @@ class NodeRecords:
         self._runner = runner
         self._directory = directory
         self._initiator = initiator
+        # Not in nodes/ or ifaces/: iscsiadm takes each file there with a comma in its name for a
+        # portal (usr/idbm.c, idbm_for_each_portal), or each file for an interface (usr/iface.c,
+        # iface_for_each_iface). What a killed role left would let each delete fail with exit 6.
+        self._temporary = directory / ".csi-lvm-iscsi.new"
         # Deleting walks the whole tree, and fails where another process deletes in it: 5 of 10
         # parallel deletes of different records did (exit 6).
         self._lock = asyncio.Lock()
@@ -59,7 +63,7 @@ class NodeRecords:
         ).encode()
         path.parent.mkdir(exist_ok=True, mode=0o700)
         if not path.exists() or path.read_bytes() != content:
-            files.write(path, content)
+            files.write(path, content, self._temporary)
 
     async def write(self, target: str, portal: str, user: str, password: str) -> None:
         """Make the record of a target, with the credentials to log in.
@@ -91,12 +95,14 @@ class NodeRecords:
                     f"iscsiadm made a record of {target}, but not at {path} ({error.strerror}): "
                     "this host keeps its iSCSI database somewhere else. Debian's is supported."
                 ) from error
-            files.write(path, _with_settings(record, settings).encode())
+            files.write(path, _with_settings(record, settings).encode(), self._temporary)
 
     async def forget(self, target: str) -> None:
-        """Remove the records of a target, if there are any."""
-        if (self._directory / "nodes" / target).exists():
-            async with self._lock:
+        """Remove the records of a target, if there are any, and what a killed write left: it may
+        hold a password."""
+        async with self._lock:
+            self._temporary.unlink(missing_ok=True)
+            if (self._directory / "nodes" / target).exists():
                 await self._run(target, "--op", "delete", expect=(Exit.SUCCESS, Exit.NO_OBJECTS))
 
     async def _run(

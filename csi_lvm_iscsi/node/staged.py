@@ -5,7 +5,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.model.access import Capability
+from csi_lvm_iscsi.model.errors import NotFound
 from csi_lvm_iscsi.model.publications import Publication
 
 
@@ -13,12 +15,9 @@ from csi_lvm_iscsi.model.publications import Publication
 class Staged:
     """A volume that is staged, or was being staged when the role was killed. It holds no secret."""
 
-    target: str
-    portals: tuple[str, ...]
-    lun: int
-    serial: str
     nonce: str
-    key_id: str
+    """Of which publication."""
+
     boot_id: str
     """Of which boot of this host: sessions, devices and mounts of an earlier one are gone, and the
     device's name may be another's now."""
@@ -41,12 +40,7 @@ class Staged:
     ) -> Self:
         """The record of a stage that begins."""
         return cls(
-            target=publication.target,
-            portals=publication.portals,
-            lun=publication.lun,
-            serial=publication.serial,
             nonce=publication.nonce,
-            key_id=publication.key_id,
             boot_id=boot_id,
             staging_path=str(staging_path),
             file_system=capability.file_system,
@@ -61,5 +55,14 @@ def encode(staged: Staged) -> Mapping[str, Any]:
 
 def decode(fields: dict[str, Any]) -> Staged:
     """From JSON. Raises TypeError or KeyError where it is not such a record."""
-    lists = {name: tuple(fields[name]) for name in ("portals", "mount_flags")}
-    return Staged(**{**fields, **lists})
+    return Staged(**{**fields, "mount_flags": tuple(fields["mount_flags"])})
+
+
+def check_volume_id(volume: str) -> None:
+    """Raise NotFound for what is no volume id of ours: it could be any file name.
+
+    https://github.com/container-storage-interface/spec/blob/v1.13.0/spec.md, "NodeStageVolume
+    Errors" and "NodePublishVolume Errors": volume does not exist.
+    """
+    if not names.is_volume_id(volume):
+        raise NotFound(f"There is no volume {volume!r}: this is no volume id of this driver.")

@@ -7,14 +7,14 @@ import structlog
 
 from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.model.access import Capability
-from csi_lvm_iscsi.model.errors import AlreadyExists, DriverError, FailedPrecondition, NotFound
+from csi_lvm_iscsi.model.errors import AlreadyExists, DriverError, FailedPrecondition
 from csi_lvm_iscsi.model.in_flight import InFlight
 from csi_lvm_iscsi.model.publications import Publication
 from csi_lvm_iscsi.node.attachments import Attachments
 from csi_lvm_iscsi.node.devices import Device, Devices
 from csi_lvm_iscsi.node.filesystems import FileSystems
 from csi_lvm_iscsi.node.mounts import Mounts
-from csi_lvm_iscsi.node.staged import Staged
+from csi_lvm_iscsi.node.staged import Staged, check_volume_id
 from csi_lvm_iscsi.records.directory import RecordDirectory
 
 _log = structlog.get_logger()
@@ -55,8 +55,7 @@ class Staging:
         otherwise, FailedPrecondition where something must be put right first.
         """
         volume = publication.volume_id
-        if not names.is_volume_id(volume):
-            raise NotFound(f"There is no volume {volume!r}: this is no volume id of this driver.")
+        check_volume_id(volume)
         with self._in_flight.hold(volume, "NodeStageVolume"):
             await self._retire_others(publication)
             record = self._begin(publication, staging_path, capability)

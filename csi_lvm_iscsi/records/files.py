@@ -6,9 +6,13 @@ from pathlib import Path
 _PRIVATE = 0o600
 
 
-def write(path: Path, content: bytes) -> None:
-    """Put `content` at `path`, readable by us alone: on return it is on the disk."""
-    temporary = path.with_name(f".{path.name}.new")
+def write(path: Path, content: bytes, temporary: Path | None = None) -> None:
+    """Put `content` at `path`, readable by us alone: on return it is on the disk.
+
+    It is written beside `path` first, or as `temporary`, on the same file system, where a stray
+    file beside `path` would do harm. What a killed process leaves there, the next write takes over.
+    """
+    temporary = temporary or path.with_name(f".{path.name}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)

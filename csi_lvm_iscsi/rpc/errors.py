@@ -11,7 +11,7 @@ _CODES: dict[type[errors.DriverError], grpc.StatusCode] = {
     errors.FailedPrecondition: grpc.StatusCode.FAILED_PRECONDITION,
     errors.OutOfRange: grpc.StatusCode.OUT_OF_RANGE,
     errors.OutOfSpace: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    errors.Busy: grpc.StatusCode.ABORTED,
+    errors.Aborted: grpc.StatusCode.ABORTED,
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
     errors.DriverError: grpc.StatusCode.INTERNAL,
 }

@@ -18,6 +18,9 @@ _log = structlog.get_logger()
 # What identifies the object of a call. Nothing else of a request is logged: secrets are in there.
 _LOGGED_FIELDS = ("name", "volume_id", "node_id", "staging_target_path", "target_path")
 
+# Tells the client's own retries (gRFC A6) that the call was made: only lost ones are made again.
+_NO_RETRY = (("grpc-retry-pushback-ms", "-1"),)
+
 _Handler = Callable[[Any, aio.ServicerContext[Any, Any]], Awaitable[Any]]
 
 
@@ -47,23 +50,40 @@ class CallInterceptor(aio.ServerInterceptor):
 
     def _watched(self, method: str, handler: _Handler) -> _Handler:
         async def call(request: Any, context: aio.ServicerContext[Any, Any]) -> Any:  # noqa: ANN401
-            started = time.monotonic()
-            with structlog.contextvars.bound_contextvars(method=method, **_described(request)):
-                # A caller that gives up (kubelet after 2 minutes) must not stop a change half
-                # way: the task goes on, with its locks held, to the end of its own bounds.
-                try:
-                    task = asyncio.ensure_future(handler(request, context))
-                    self._running.add(task)
-                    task.add_done_callback(self._running.discard)
-                    answer = await asyncio.shield(task)
-                except Exception as error:  # noqa: BLE001  # every error becomes a status
-                    status = status_of(error)
-                    self._done(method, status, started, error)
-                    await context.abort(status, _message(error))
-                self._done(method, grpc.StatusCode.OK, started, None)
-                return answer
+            # A caller that gives up (kubelet after 2 minutes) must not stop a change half way: the
+            # task goes on, with its locks held, to the end of its own bounds.
+            task = asyncio.ensure_future(self._measured(method, handler, request, context))
+            self._running.add(task)
+            task.add_done_callback(self._ended)
+            try:
+                return await asyncio.shield(task)
+            except Exception as error:  # noqa: BLE001  # every error becomes a status
+                await context.abort(status_of(error), _message(error), _NO_RETRY)
 
         return call
+
+    async def _measured(
+        self,
+        method: str,
+        handler: _Handler,
+        request: Any,  # noqa: ANN401
+        context: aio.ServicerContext[Any, Any],
+    ) -> Any:  # noqa: ANN401
+        """Make the call, and log and count how it ended, whether its caller still waits or not."""
+        started = time.monotonic()
+        with structlog.contextvars.bound_contextvars(method=method, **_described(request)):
+            try:
+                answer = await handler(request, context)
+            except Exception as error:
+                self._done(method, status_of(error), started, error)
+                raise
+            self._done(method, grpc.StatusCode.OK, started, None)
+            return answer
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # it is logged; without this asyncio would complain as well
 
     def _done(
         self, method: str, status: grpc.StatusCode, started: float, error: Exception | None

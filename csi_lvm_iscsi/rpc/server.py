@@ -45,6 +45,7 @@ async def serve(
     server = aio.server(interceptors=[interceptor], options=_OPTIONS)
     add_services(server)
     if endpoint.startswith("unix://"):
+        os.umask(0o077)  # whoever reaches the socket is obeyed
         _clear_socket(Path(endpoint.removeprefix("unix://")))
     _bind(server, endpoint, credentials)
     await server.start()
@@ -87,10 +88,8 @@ def _bind(server: aio.Server, endpoint: str, credentials: grpc.ServerCredentials
 
 
 def _clear_socket(path: Path) -> None:
-    """Remove the socket that a killed process left, and make its directory, ours alone: whoever
-    reaches the socket is obeyed."""
+    """Make the socket's directory, and remove what a killed process left in it."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with contextlib.suppress(FileNotFoundError):
         if stat.S_ISSOCK(path.lstat().st_mode):
             path.unlink()
-    os.umask(0o077)

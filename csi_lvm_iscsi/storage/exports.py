@@ -2,12 +2,17 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+import structlog
+
 from csi_lvm_iscsi.model import chap, names
 from csi_lvm_iscsi.model.errors import FailedPrecondition
 from csi_lvm_iscsi.model.publications import LUN
 from csi_lvm_iscsi.storage.fencing import Fence
 from csi_lvm_iscsi.storage.grants import Grant
+from csi_lvm_iscsi.storage.tgt.socket import TgtError
 from csi_lvm_iscsi.storage.tgt.target import LogicalUnit, Target, Tgtd
+
+_log = structlog.get_logger()
 
 
 class Exports:
@@ -24,38 +29,42 @@ class Exports:
     async def ensure(self, volume_id: str, grants: Sequence[Grant], device: str) -> None:
         """Make the target serve `device` to exactly the nodes of `grants`.
 
-        The account comes before the name, so that there is never a target that lets an initiator
-        in without CHAP.
+        A target with anything else about it is taken down first, and everyone cut off: a grant that
+        is gone may have a session, and a killed call may have left a part. The account comes before
+        the name, so that there is never a target that lets an initiator in without CHAP.
         """
-        target = (await self._tgtd.targets()).get(names.target_iqn(volume_id))
-        if target is not None and not _serves(target, volume_id, device):
+        target = await self._tgtd.target(names.target_iqn(volume_id))
+        if target is not None and not _fits(target, volume_id, grants, device):
             await self._withdraw(target)
             target = None
-        users = {chap.user(volume_id, grant.nonce): grant for grant in grants}
-        allowed = {names.initiator_iqn(grant.node_id) for grant in grants}
         if target is None:
             target = await self._create(volume_id, device)
-        else:
-            await self._fence.keep_out(target, allowed, set(users))
-        for user, grant in users.items():
-            if user not in target.accounts:
-                await self._tgtd.create_account(user, self._password(volume_id, grant))
-                await self._tgtd.bind_account(target.tid, user)
-        for initiator in sorted(allowed - set(target.acl)):
+        for grant in grants:
+            await self._admit(target, volume_id, grant)
+
+    async def _admit(self, target: Target, volume_id: str, grant: Grant) -> None:
+        user = chap.user(volume_id, grant.nonce)
+        if user not in target.accounts:
+            await self._tgtd.create_account(user, self._password(volume_id, grant))
+            await self._tgtd.bind_account(target.tid, user)
+        initiator = names.initiator_iqn(grant.node_id)
+        if initiator not in target.acl:
             await self._tgtd.allow(target.tid, initiator)
 
     async def remove(self, volume_id: str) -> None:
         """Fence everyone off the volume and remove its target; gone already is fine."""
-        target = (await self._tgtd.targets()).get(names.target_iqn(volume_id))
+        target = await self._tgtd.target(names.target_iqn(volume_id))
         if target is not None:
             await self._withdraw(target)
         await self._remove_accounts(chap.user_prefix(volume_id))
 
-    async def exported(self) -> set[str]:
-        """The volumes that have a target."""
+    async def targets(self) -> dict[str, Target]:
+        """The targets of volumes, by volume id."""
         ours = f"{names.IQN_PREFIX}:"
         targets = await self._tgtd.targets()
-        return {iqn.removeprefix(ours) for iqn in targets if iqn.startswith(ours)}
+        return {
+            iqn.removeprefix(ours): each for iqn, each in targets.items() if iqn.startswith(ours)
+        }
 
     async def remove_stray_accounts(self, published: Callable[[], set[str]]) -> None:
         """Remove accounts of ours whose volume is not published.
@@ -69,16 +78,29 @@ class Exports:
             if chap.is_user(user) and not user.startswith(prefixes):
                 await self._tgtd.delete_account(user)
 
-    async def open_portals(self) -> bool:
-        """Listen at the portals; whether that was new.
+    async def open_portals(self) -> list[str]:
+        """Listen at the portals; those that were opened now.
 
         Done last: an initiator that finds a portal but no target comes back 14 s later than one
-        that found no portal.
+        that found no portal. One that cannot be opened is logged, and does not close the others.
         """
-        closed = set(self._portals) - set(await self._tgtd.portals())
-        for portal in sorted(closed):
-            await self._tgtd.create_portal(portal)
-        return bool(closed)
+        listening = await self._tgtd.portals()
+        opened = []
+        for portal in self._portals:
+            if portal in listening or f"0.0.0.0:{portal.rpartition(':')[2]}" in listening:
+                continue
+            try:
+                await self._tgtd.create_portal(portal)
+            except TgtError as error:
+                _log.error(
+                    "portal cannot be opened: see that the address is of this host, and that "
+                    "nothing else listens there",
+                    portal=portal,
+                    error=str(error),
+                )
+            else:
+                opened.append(portal)
+        return opened
 
     async def _create(self, volume_id: str, device: str) -> Target:
         target = Target(
@@ -89,7 +111,7 @@ class Exports:
         return target
 
     async def _withdraw(self, target: Target) -> None:
-        await self._fence.keep_out(target, allowed=set(), users=set())
+        await self._fence.cut_off(target)
         await self._tgtd.delete_target(target.tid)
 
     async def _remove_accounts(self, prefix: str) -> None:
@@ -110,7 +132,21 @@ class Exports:
         return chap.password(key, volume_id, grant.node_id, grant.nonce)
 
 
-def _serves(target: Target, volume_id: str, device: str) -> bool:
-    """Whether the target is whole: a killed publish may have left a part of it."""
+def is_in_line(target: Target | None, volume_id: str, grants: Sequence[Grant], device: str) -> bool:
+    """Whether tgtd holds for a volume just what it should."""
+    if target is None:
+        return not grants
+    complete = len(target.accounts) == len(target.acl) == len(grants) > 0
+    return complete and _fits(target, volume_id, grants, device)
+
+
+def _fits(target: Target, volume_id: str, grants: Sequence[Grant], device: str) -> bool:
+    """Whether nothing about the target is wrong, though something may be missing."""
     serial = names.serial(volume_id)
-    return target.units.get(LUN) == LogicalUnit(path=device, serial=serial, identifier=serial)
+    users = {chap.user(volume_id, grant.nonce) for grant in grants}
+    allowed = {names.initiator_iqn(grant.node_id) for grant in grants}
+    return (
+        target.units.get(LUN) == LogicalUnit(path=device, serial=serial, identifier=serial)
+        and users.issuperset(target.accounts)
+        and allowed.issuperset(target.acl)
+    )

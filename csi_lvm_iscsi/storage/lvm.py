@@ -9,6 +9,8 @@ from csi_lvm_iscsi.commands.runner import CommandFailed, Runner, Where
 from csi_lvm_iscsi.model.errors import DriverError, OutOfSpace
 
 _READ_SECONDS = 60.0
+# lvm that changes something is never killed: it blocks all other signals while it holds the group's
+# lock, as a stop between suspend and resume would leave the pool, and all I/O on it, suspended.
 _CHANGE_SECONDS = 180.0
 # lvm ends with 5, ECMD_FAILED, whatever failed (lvm2, lib/commands/errors.h): the text must tell.
 _FAILED = 5
@@ -21,7 +23,7 @@ _NO_SPACE = ("reached threshold", "insufficient free space", "Insufficient free 
 _REPORT = (
     ("vg", "vg_uuid,vg_extent_size"),
     ("pv", "pv_name"),
-    ("lv", "lv_name,lv_size,lv_tags,lv_active,pool_lv,data_percent,lv_layout"),
+    ("lv", "lv_name,lv_size,lv_tags,data_percent,lv_layout,lv_when_full"),
     ("seg", "lv_name,zero"),
     ("pvseg", "pvseg_start"),
 )
@@ -34,8 +36,6 @@ class LogicalVolume:
     name: str
     size_bytes: int
     tags: tuple[str, ...]
-    active: bool
-    pool: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,7 @@ class Report:
     pool_bytes: int
     pool_used_bytes: int
     pool_zeroes: bool
+    pool_fails_when_full: bool
     logical_volumes: tuple[LogicalVolume, ...]
 
 
@@ -109,9 +110,9 @@ class Lvm:
             raise
         return True
 
-    async def activate(self, names: Iterable[str]) -> None:
-        """Make logical volumes active; those that are already stay so."""
-        await self._change("lvchange", "--activate", "y", *map(self._full_name, names))
+    async def activate(self, name: str) -> None:
+        """Make a logical volume active, or leave it so."""
+        await self._change("lvchange", "--activate", "y", self._full_name(name))
 
     async def remove(self, name: str) -> bool:
         """Remove a logical volume; gone already is fine. Answers False where it is open."""
@@ -126,7 +127,10 @@ class Lvm:
 
     async def _change(self, verb: str, *arguments: str) -> None:
         await self._runner.run(
-            "lvm", verb, *self._devices, *arguments, where=Where.HOST, seconds=_CHANGE_SECONDS
+            *("lvm", verb, *self._devices, *arguments),
+            where=Where.HOST,
+            seconds=_CHANGE_SECONDS,
+            kill=False,
         )
 
     def _full_name(self, name: str) -> str:
@@ -161,13 +165,12 @@ def _parse_report(text: str, volume_group: str, pool: str) -> Report:
         pool_bytes=pool_bytes,
         pool_used_bytes=round(pool_bytes * float(found["data_percent"] or 0) / 100),
         pool_zeroes=zeroes.get(pool) == "zero",
+        pool_fails_when_full=found["lv_when_full"] == "error",
         logical_volumes=tuple(
             LogicalVolume(
                 name=row["lv_name"],
                 size_bytes=int(row["lv_size"]),
                 tags=tuple(filter(None, row["lv_tags"].split(","))),
-                active=row["lv_active"] == "active",
-                pool=row["pool_lv"],
             )
             for row in sections["lv"]
         ),

@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.model.errors import FailedPrecondition, Unavailable
 from csi_lvm_iscsi.model.publications import LUN, Publication
-from csi_lvm_iscsi.storage.exports import Exports
+from csi_lvm_iscsi.storage.exports import Exports, is_in_line
 from csi_lvm_iscsi.storage.grants import Grant, GrantRecords
+from csi_lvm_iscsi.storage.tgt.target import Target
 from csi_lvm_iscsi.storage.volumes import Volumes
 
 
@@ -86,6 +87,12 @@ class Publications:
             )
         await self.restore(volume_id)
         await self._volumes.delete(volume_id)
+
+    def is_in_line(self, volume_id: str, target: Target | None) -> bool:
+        """Whether `target`, as tgtd showed it, follows the grants of the volume."""
+        grants = self._grants.of(volume_id)
+        device = self._volumes.device_path(volume_id)
+        return is_in_line(target, volume_id, grants, device)
 
     async def restore(self, volume_id: str) -> None:
         """Make tgtd's state follow the grants of one volume."""

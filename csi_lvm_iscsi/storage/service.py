@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from csi_lvm_iscsi.commands.runner import Runner
 from csi_lvm_iscsi.model import chap, names
-from csi_lvm_iscsi.model.errors import DriverError
+from csi_lvm_iscsi.model.errors import DriverError, NotFound
 from csi_lvm_iscsi.model.in_flight import InFlight
 from csi_lvm_iscsi.rpc import server, tls
 from csi_lvm_iscsi.rpc.pb import storage_pb2, storage_pb2_grpc
@@ -79,7 +79,7 @@ async def serve(settings: Settings, runner: Runner, registry: CollectorRegistry)
     parts = wire(settings, runner, Tgtd(management))
     await parts.volumes.refresh()
     in_flight = InFlight()
-    upkeep = Upkeep(management, parts.volumes, parts.publications, parts.exports, in_flight)
+    upkeep = Upkeep(management, parts.publications, parts.exports, in_flight, parts.volumes.refresh)
     service = StorageService(parts.volumes, parts.publications, upkeep, in_flight)
 
     def add_services(grpc_server: aio.Server) -> None:
@@ -142,17 +142,22 @@ class StorageService(storage_pb2_grpc.StorageServicer):
         self, request: storage_pb2.DeleteVolumeRequest, context: object
     ) -> storage_pb2.DeleteVolumeResponse:
         """Remove a volume that no node has."""
-        with self._in_flight.hold(request.volume_id, "DeleteVolume"):
-            if names.is_volume_id(request.volume_id):
-                await self._upkeep.ready()
+        if names.is_volume_id(request.volume_id):
+            await self._upkeep.ready()
+            with self._in_flight.hold(request.volume_id, "DeleteVolume"):
                 await self._publications.delete_volume(request.volume_id)
-            return storage_pb2.DeleteVolumeResponse()
+        return storage_pb2.DeleteVolumeResponse()
 
     async def GetVolume(
         self, request: storage_pb2.GetVolumeRequest, context: object
     ) -> storage_pb2.Volume:
-        """Find a volume."""
-        return self._message(self._volumes.get(request.volume_id))
+        """Find a volume. One that is being made is neither there nor not."""
+        try:
+            volume = self._volumes.get(request.volume_id)
+        except NotFound:
+            with self._in_flight.hold(request.volume_id, "GetVolume"):
+                raise
+        return self._message(volume)
 
     async def ListVolumes(
         self, request: storage_pb2.ListVolumesRequest, context: object
@@ -164,8 +169,8 @@ class StorageService(storage_pb2_grpc.StorageServicer):
         self, request: storage_pb2.PublishVolumeRequest, context: object
     ) -> storage_pb2.Publication:
         """Export a volume to a node."""
+        await self._upkeep.ready()
         with self._in_flight.hold(request.volume_id, "PublishVolume"):
-            await self._upkeep.ready()
             publication = await self._publications.publish(request.volume_id, request.node_id)
             return storage_pb2.Publication(
                 volume_id=publication.volume_id,
@@ -183,11 +188,11 @@ class StorageService(storage_pb2_grpc.StorageServicer):
         self, request: storage_pb2.UnpublishVolumeRequest, context: object
     ) -> storage_pb2.UnpublishVolumeResponse:
         """Fence a node, or all, off a volume."""
-        with self._in_flight.hold(request.volume_id, "UnpublishVolume"):
-            if names.is_volume_id(request.volume_id):
-                await self._upkeep.ready()
+        if names.is_volume_id(request.volume_id):
+            await self._upkeep.ready()
+            with self._in_flight.hold(request.volume_id, "UnpublishVolume"):
                 await self._publications.unpublish(request.volume_id, request.node_id)
-            return storage_pb2.UnpublishVolumeResponse()
+        return storage_pb2.UnpublishVolumeResponse()
 
     def _message(self, volume: StoredVolume) -> storage_pb2.Volume:
         return storage_pb2.Volume(

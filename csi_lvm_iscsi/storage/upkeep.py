@@ -3,23 +3,33 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Protocol
 
 import structlog
 
-from csi_lvm_iscsi.model.errors import Busy, DriverError, Unavailable
+from csi_lvm_iscsi.commands.waiting import until_async
+from csi_lvm_iscsi.model.errors import Busy, DriverError, TookTooLong, Unavailable
 from csi_lvm_iscsi.model.in_flight import InFlight
 from csi_lvm_iscsi.storage.exports import Exports
 from csi_lvm_iscsi.storage.publications import Publications
-from csi_lvm_iscsi.storage.tgt.socket import ManagementSocket
-from csi_lvm_iscsi.storage.volumes import Volumes
 
 _log = structlog.get_logger()
 _INTERVAL_SECONDS = 60.0
 _RETRY_SECONDS = 0.1
-# How long a publish waits for exports that are being rebuilt; kubelet's and the sidecars' own
-# timeouts are longer.
+# How long a call waits for exports that are being rebuilt; kubelet's and the sidecars' own timeouts
+# are longer.
 _READY_SECONDS = 8.0
+# How long the portals wait for volumes that a call holds. Only a call that was past `ready` when
+# tgtd died holds one, and it fails at its next request.
+_BUSY_SECONDS = 10.0
+
+
+class TgtdProcess(Protocol):
+    """A way to learn of tgtd's death (`tgt.socket.ManagementSocket`)."""
+
+    async def open_process(self) -> int:
+        """A descriptor that becomes readable when the tgtd of now ends. Raises OSError."""
 
 
 class Upkeep:
@@ -27,32 +37,29 @@ class Upkeep:
 
     def __init__(
         self,
-        management: ManagementSocket,
-        volumes: Volumes,
+        process: TgtdProcess,
         publications: Publications,
         exports: Exports,
         in_flight: InFlight,
+        refresh_volumes: Callable[[], Awaitable[None]],
     ) -> None:
-        self._management = management
-        self._volumes = volumes
+        self._process = process
         self._publications = publications
         self._exports = exports
         self._in_flight = in_flight
+        self._refresh_volumes = refresh_volumes
         self._ready = asyncio.Event()
 
     async def run(self) -> None:
         """Rebuild and compare for ever."""
-        while True:
-            try:
-                async with self._tgtd_process() as ended:
-                    await self._follow(ended)
-            except (OSError, Unavailable):
-                await asyncio.sleep(_RETRY_SECONDS)  # until tgtd's supervisor has started it again
-            finally:
-                self._ready.clear()
+        async with asyncio.TaskGroup() as tasks:
+            # On its own: lvm may wait long for the group's lock, tgtd's initiators must not.
+            tasks.create_task(self._refresh())
+            tasks.create_task(self._follow_lives())
 
     async def ready(self) -> None:
-        """Wait until the exports are whole. Raises Unavailable where that takes long."""
+        """Wait until the exports are whole. To be awaited before a volume is held, so that it can
+        be rebuilt. Raises Unavailable where that takes long."""
         try:
             async with asyncio.timeout(_READY_SECONDS):
                 await self._ready.wait()
@@ -62,50 +69,77 @@ class Upkeep:
                 "again."
             ) from None
 
+    async def _follow_lives(self) -> None:
+        while True:
+            try:
+                async with self._life() as ended:
+                    await self._follow(ended)
+            except OSError:
+                pass  # its supervisor has not started it again yet
+            except DriverError as error:
+                _log.error("exports cannot be compared", error=str(error))
+            finally:
+                self._ready.clear()
+            await asyncio.sleep(_RETRY_SECONDS)
+
     async def _follow(self, ended: asyncio.Event) -> None:
         """Serve one life of tgtd."""
         while not ended.is_set():
-            await self._compare(ended)
-            self._ready.set()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_INTERVAL_SECONDS):
-                    await ended.wait()
+            await _unless(ended, self._compare())
             if not ended.is_set():
-                await self._refresh()
+                self._ready.set()
+            await _unless(ended, asyncio.sleep(_INTERVAL_SECONDS))
         _log.warning("tgtd ended: exports are rebuilt when it is back")
 
-    async def _compare(self, ended: asyncio.Event) -> None:
+    async def _compare(self) -> None:
         """Bring every export in line with its grants, then open the portals.
 
         One that cannot be is logged and does not hold up the others: its writers wait, as long as
         their initiators do, and the next comparison tries again.
         """
-        volumes = await self._exports.exported() | self._publications.published()
-        for volume_id in sorted(volumes):
-            try:
-                with self._in_flight.hold(volume_id, "Rebuilding the export"):
-                    await self._publications.restore(volume_id)
-            except Busy:
-                continue  # the operation that holds it brings it in line itself
-            except DriverError as error:
-                if ended.is_set():
-                    return
-                _log.error("export cannot be rebuilt", volume_id=volume_id, error=str(error))
+        targets = await self._exports.targets()
+        volumes = {*targets, *self._publications.published()}
+        wrong = {
+            volume_id
+            for volume_id in volumes
+            if not self._publications.is_in_line(volume_id, targets.get(volume_id))
+        }
+        with contextlib.suppress(TookTooLong):
+            await until_async(
+                lambda: self._rebuild(wrong), _BUSY_SECONDS, "calls hold volumes for long"
+            )
         await self._exports.remove_stray_accounts(self._publications.published)
-        if await self._exports.open_portals():
-            _log.info("exports are rebuilt and portals open", volumes=len(volumes))
+        if opened := await self._exports.open_portals():
+            _log.info("exports are whole, portals open", volumes=len(volumes), portals=opened)
+
+    async def _rebuild(self, wrong: set[str]) -> bool:
+        """Rebuild these volumes' exports at once, taking off what is done; whether all are."""
+        await asyncio.gather(*(self._rebuild_one(volume_id, wrong) for volume_id in sorted(wrong)))
+        return not wrong
+
+    async def _rebuild_one(self, volume_id: str, wrong: set[str]) -> None:
+        try:
+            with self._in_flight.hold(volume_id, "Rebuilding the export"):
+                await self._publications.restore(volume_id)
+        except Busy:
+            return
+        except DriverError as error:
+            _log.error("export cannot be rebuilt", volume_id=volume_id, error=str(error))
+        wrong.discard(volume_id)
 
     async def _refresh(self) -> None:
-        try:
-            await self._volumes.refresh()
-        except DriverError as error:
-            _log.error("volume group cannot be read", error=str(error))
+        while True:
+            await asyncio.sleep(_INTERVAL_SECONDS)
+            try:
+                await self._refresh_volumes()
+            except DriverError as error:
+                _log.error("volume group cannot be read", error=str(error))
 
     @contextlib.asynccontextmanager
-    async def _tgtd_process(self) -> AsyncIterator[asyncio.Event]:
+    async def _life(self) -> AsyncIterator[asyncio.Event]:
         """An event that is set when the tgtd that runs now ends. The kernel tells: a pidfd becomes
         readable (pidfd_open(2)). Raises OSError where none runs."""
-        descriptor = await self._management.open_process()
+        descriptor = await self._process.open_process()
         ended = asyncio.Event()
         loop = asyncio.get_running_loop()
         loop.add_reader(descriptor, ended.set)
@@ -114,3 +148,17 @@ class Upkeep:
         finally:
             loop.remove_reader(descriptor)
             os.close(descriptor)
+
+
+async def _unless(ended: asyncio.Event, work: Awaitable[None]) -> None:
+    """Do `work`, or leave off when the event comes: what is half done is found by the next
+    comparison. Raises what `work` raises."""
+    doing = asyncio.ensure_future(work)
+    waiting = asyncio.ensure_future(ended.wait())
+    try:
+        await asyncio.wait({doing, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if doing.done():
+            doing.result()
+    finally:
+        doing.cancel()
+        waiting.cancel()

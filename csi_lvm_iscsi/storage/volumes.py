@@ -26,6 +26,7 @@ _log = structlog.get_logger()
 _TAG = "csi-lvm-iscsi:"
 _NAME_TAG = f"{_TAG}name="
 _SECTOR_BYTES = 512
+_REPORTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +55,22 @@ class Volumes:
         self._root = device_root
         self._report: Report | None = None
         self._volumes: dict[str, StoredVolume] = {}
+        self._changes = 0
 
     async def refresh(self) -> None:
-        """Read LVM's report. Raises DriverError where volumes could not be served from it."""
-        report = await self._lvm.report()
-        if not report.pool_zeroes:
-            pool = f"{self._lvm.volume_group}/{self._lvm.pool}"
-            raise DriverError(
-                f"Thin pool {pool} does not zero new blocks, so a volume could show what another "
-                f"tenant wrote. Run `lvchange --zero y {pool}`."
-            )
+        """Read LVM's report. Raises DriverError where volumes could not be served from it.
+
+        A report that was under way while a volume was made or removed may be older than that: it
+        is read again.
+        """
+        for _ in range(_REPORTS):
+            changes = self._changes
+            report = await self._lvm.report()
+            if changes == self._changes:
+                break
+        else:
+            return  # so much changes here that what we remember is newer than any report
+        _check_pool(report, f"{self._lvm.volume_group}/{self._lvm.pool}")
         self._report = report
         self._volumes = {
             volume.id: volume
@@ -115,11 +122,20 @@ class Volumes:
             _check_pool_could_hold(size, report)
             tags = [f"{_NAME_TAG}{names.encode_tag(name)}"]
             tags += [f"{_TAG}{key}={names.encode_tag(text)}" for key, text in origin.items()]
-            if await self._lvm.create_thin(volume_id, size, tags):
-                self._volumes[volume_id] = StoredVolume(volume_id, name, size)
-            else:
-                await self.refresh()
+            await self._make(StoredVolume(volume_id, name, size), tags)
         return self._existing(volume_id, required, limit)
+
+    async def _make(self, volume: StoredVolume, tags: list[str]) -> None:
+        try:
+            made = await self._lvm.create_thin(volume.id, volume.size_bytes, tags)
+        except DriverError:
+            await self.refresh()  # it may have been made all the same
+            raise
+        if made:
+            self._volumes[volume.id] = volume
+            self._changes += 1
+        else:
+            await self.refresh()
 
     async def delete(self, volume_id: str) -> None:
         """Remove the volume; gone already is fine. Raises FailedPrecondition where it is open.
@@ -135,7 +151,12 @@ class Volumes:
                 f"Volume {volume_id} is open on storage host {self._host}, though it is not "
                 f"exported: see `lsof /dev/{self._lvm.volume_group}/{volume_id}` there."
             )
-        del self._volumes[volume_id]
+        self._volumes.pop(volume_id, None)
+        self._changes += 1
+
+    def device_path(self, volume_id: str) -> str:
+        """Where the block device of a volume is while it is active."""
+        return f"/dev/mapper/{names.device_mapper_name(self._lvm.volume_group, volume_id)}"
 
     async def device(self, volume_id: str) -> Device:
         """The block device of a volume, made active if it was not.
@@ -145,7 +166,7 @@ class Volumes:
         """
         device = self._active_device(volume_id)
         if device is None:
-            await self._lvm.activate([volume_id])
+            await self._lvm.activate(volume_id)
             device = self._active_device(volume_id)
         if device is None:
             raise Unavailable(
@@ -156,18 +177,20 @@ class Volumes:
 
     def _active_device(self, volume_id: str) -> Device | None:
         dm_name = names.device_mapper_name(self._lvm.volume_group, volume_id)
-        path = Path("/dev/mapper") / dm_name
+        path = self.device_path(volume_id)
         try:
             # The link of udev leads to /dev/dm-N, and N to the device's directory in sysfs.
-            kernel_name = (self._root / path.relative_to("/")).resolve(strict=True).name
+            kernel_name = (self._root / path.removeprefix("/")).resolve(strict=True).name
             sysfs = self._root / "sys/block" / kernel_name
+            shown = (sysfs / "dm/name").read_text().strip()
             uuid = (sysfs / "dm/uuid").read_text().strip()
             sectors = int((sysfs / "size").read_text())
         except OSError:
             return None
-        if not uuid.startswith(f"LVM-{self._known().uuid.replace('-', '')}"):
-            return None
-        return Device(str(path), sectors * _SECTOR_BYTES)
+        group = self._known().uuid.replace("-", "")
+        if shown != dm_name or not uuid.startswith(f"LVM-{group}"):
+            return None  # a link that udev has not updated
+        return Device(path, sectors * _SECTOR_BYTES)
 
     def _existing(self, volume_id: str, required: int, limit: int) -> StoredVolume:
         volume = self.get(volume_id)
@@ -191,6 +214,19 @@ def _volume_of(logical_volume: LogicalVolume) -> StoredVolume | None:
             name = names.decode_tag(tag.removeprefix(_NAME_TAG))
             return StoredVolume(logical_volume.name, name, logical_volume.size_bytes)
     return None
+
+
+def _check_pool(report: Report, pool: str) -> None:
+    if not report.pool_zeroes:
+        raise DriverError(
+            f"Thin pool {pool} does not zero new blocks, so a volume could show what another "
+            f"tenant wrote. Run `lvchange --zero y {pool}`."
+        )
+    if not report.pool_fails_when_full:
+        raise DriverError(
+            f"Thin pool {pool} holds writes back when it is full, which would block tgtd and every "
+            f"volume with it. Run `lvchange --errorwhenfull y {pool}`."
+        )
 
 
 def _check_pool_could_hold(size: int, report: Report) -> None:

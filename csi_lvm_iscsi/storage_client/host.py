@@ -17,8 +17,9 @@ from csi_lvm_iscsi.rpc.errors import error_of
 from csi_lvm_iscsi.rpc.pb import storage_pb2, storage_pb2_grpc
 
 _READ_SECONDS = 10.0
-# Longer than the storage host's own bounds on lvm, so that its message arrives.
-_CHANGE_SECONDS = 200.0
+# Longer than the storage host's own bounds together (to be ready, to drain twice, on lvm), so that
+# its message arrives.
+_CHANGE_SECONDS = 300.0
 _CHANNEL_OPTIONS = [
     # A host without power sends nothing: without these pings a call would wait for its deadline.
     ("grpc.keepalive_time_ms", server.KEEPALIVE_MILLISECONDS),
@@ -30,7 +31,7 @@ _CHANNEL_OPTIONS = [
     ("grpc.initial_reconnect_backoff_ms", 500),
     ("grpc.max_reconnect_backoff_ms", 1000),
     # Every verb is idempotent. A connection that a rebooted host has forgotten breaks at the first
-    # call over it: that call is made again.
+    # call over it: that call is made again. What a server answered is not (rpc/interceptor.py).
     (
         "grpc.service_config",
         json.dumps(
@@ -68,13 +69,13 @@ class StorageHost:
 
     def __init__(self, entry: HostEntry, credentials: grpc.ChannelCredentials) -> None:
         self.entry = entry
-        self._channel = aio.secure_channel(
+        channel = aio.secure_channel(
             entry.address,
             credentials,
             # The certificate names the host, whatever its address is today.
             options=[("grpc.ssl_target_name_override", entry.name), *_CHANNEL_OPTIONS],
         )
-        self._stub = storage_pb2_grpc.StorageStub(self._channel)
+        self._stub = storage_pb2_grpc.StorageStub(channel)
         self._hashes = {names.volume_group_hash(uuid) for uuid in entry.volume_group_uuids}
 
     def owns(self, volume_id: str) -> bool:
@@ -143,10 +144,6 @@ class StorageHost:
         """Fence a node (an empty name: all) off a volume."""
         request = storage_pb2.UnpublishVolumeRequest(volume_id=volume_id, node_id=node_id)
         await self._call(self._stub.UnpublishVolume, request, _CHANGE_SECONDS)
-
-    async def close(self) -> None:
-        """Close the connection."""
-        await self._channel.close()
 
     async def _call(self, method: Any, request: Any, seconds: float) -> Any:  # noqa: ANN401
         """Make one call. A host that is down is found out at once, not after `seconds`."""

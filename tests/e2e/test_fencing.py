@@ -1,11 +1,14 @@
 """Fencing: a node that lost a volume never writes to it again, whatever state it is in."""
 
+import time
 from collections.abc import Callable
 
 import pytest
 
-from tests.e2e.driver import MIB, Driver, checksum, write_pattern
+from tests.e2e.driver import MIB, RETRY_PAUSE, Driver, checksum, write_pattern
+from tests.e2e.lab.host import Host
 from tests.e2e.lab.lab import Lab
+from tests.e2e.test_recovery import storage_of
 
 # Dirty pages in A's cache and a writer that goes on: what must never reach the volume again.
 DIRTY = 'dd if=/dev/urandom of="$0" bs=1M count=32 conv=notrunc 2>/dev/null'
@@ -24,8 +27,10 @@ def test_a_then_b_then_a(lab: Lab, driver: Driver, name: Callable[[], str], *, b
     driver.attach(volume, "compute-2")
     write_pattern(b, volume, "B's data", mib=32)
     written = checksum(b, volume, mib=32)
+    logged = len(a.log("iscsid"))
     a.heal()
-    # A's old session is back on the network and retries with its dead password; B reads its own.
+    # A's old session is back on the network and tries to get in; B reads its own.
+    wait_for_log(a, "iscsid", "login rejected", logged)
     assert checksum(b, volume, mib=32) == written
     driver.detach(volume, "compute-2")
 
@@ -47,17 +52,15 @@ def test_the_old_session_never_gets_in_again(
     volume = driver.create(name())
     driver.attach(volume, "compute-1")
     first = volume.contexts["compute-1"]
+    storage = storage_of(lab, volume)
+    logged = len(storage.log("tgtd"))
     driver.unpublish(volume, "compute-1")
     second = driver.publish(volume, "compute-1")
     assert first["nonce"] != second["nonce"]
     # The name is allowed again, the target is there: only the password keeps the old session out.
+    wait_for_log(storage, "tgtd", "No valid user/pass combination", logged)
     state = a.exec("sh", "-c", "cat /sys/class/iscsi_session/*/state").check().text
     assert state != "LOGGED_IN"
-    storage = next(
-        host
-        for host in (lab.host("storage-1"), lab.host("storage-2"))
-        if volume.id in host.exec("tgtadm", "--mode", "target", "--op", "show").check().text
-    )
     shown = storage.exec("tgtadm", "--mode", "target", "--op", "show").check().text
     assert "Initiator:" not in shown
     driver.unpublish_from_pod(volume, "compute-1")
@@ -92,6 +95,14 @@ def test_a_peer_that_vanished_while_reading_is_fenced(
     assert reader.wait(60).status != 0, "the reader still reads through the old session"
     driver.detach(volume, "compute-1")
     driver.delete(volume)
+
+
+def wait_for_log(host: Host, service: str, text: str, since: int, seconds: float = 60) -> None:
+    """Wait until a service has logged `text` behind the first `since` characters of its log."""
+    deadline = time.monotonic() + seconds
+    while text not in host.log(service)[since:]:
+        assert time.monotonic() < deadline, f"{host.name}'s {service} never logged {text!r}"
+        time.sleep(RETRY_PAUSE)
 
 
 def wait_until_read(lab: Lab, host: str, mib: int = 20) -> None:

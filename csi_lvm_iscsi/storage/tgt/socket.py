@@ -54,8 +54,6 @@ class Code(enum.IntEnum):
     NO_TARGET = 4
     NO_SESSION = 6
     NO_CONNECTION = 7
-    TARGET_EXIST = 9
-    LUN_EXIST = 10
     ACL_EXIST = 12
     ACL_NOEXIST = 13
     USER_EXIST = 14

@@ -70,6 +70,17 @@ class Tgtd:
         text = await self._management.request(Mode.TARGET, Op.SHOW, tid=ALL_TARGETS)
         return {target.iqn: target for target in parse_targets(text)}
 
+    async def target(self, iqn: str) -> Target | None:
+        """One target. tgtd has no way to ask for one, so of its long answer only that is read."""
+        text = await self._management.request(Mode.TARGET, Op.SHOW, tid=ALL_TARGETS)
+        title = text.find(f": {iqn}\n")
+        if title < 0:
+            return None
+        begin = text.rfind("Target ", 0, title)
+        end = text.find("\nTarget ", title)
+        (target,) = parse_targets(text[begin : end if end >= 0 else None])
+        return target
+
     async def create_target(self, iqn: str) -> int:
         """Make an empty target, which nobody may log in to; its tid."""
         tid = self._new_tid()

@@ -94,8 +94,7 @@ async def observe(state: Path) -> dict[str, Any]:
     tgtd = Tgtd(ManagementSocket())
     return {
         "logical volumes": [
-            [each.name, each.size_bytes, sorted(each.tags), each.active]
-            for each in report.logical_volumes
+            [each.name, each.size_bytes, sorted(each.tags)] for each in report.logical_volumes
         ],
         "targets": [
             [target.iqn, sorted(target.units), target.units[1].path, target.accounts, target.acl]

@@ -1,6 +1,7 @@
 """Real processes: what bounds them is the kernel's, not a fake's."""
 
 import asyncio
+import gc
 import time
 from pathlib import Path
 
@@ -33,6 +34,17 @@ async def test_a_hung_command_is_killed_with_its_children(tmp_path: Path) -> Non
     size = alive.stat().st_size
     await asyncio.sleep(0.3)
     assert alive.stat().st_size == size
+
+
+async def test_a_command_that_must_not_be_killed_goes_on(tmp_path: Path) -> None:
+    done = tmp_path / "done"
+    runner = ProcessRunner()
+    with pytest.raises(TookTooLong, match="left running"):
+        await runner.run(
+            "sh", "-c", f"sleep 0.5; echo > {done}", where=Where.HERE, seconds=0.1, kill=False
+        )
+    gc.collect()
+    await until(done.exists, 10, "it was killed")
 
 
 async def test_a_hung_command_holds_up_no_other() -> None:

@@ -47,6 +47,8 @@ class Host:
             boot_id=root / "boot_id",
         )
         self.commands: list[tuple[str, ...]] = []
+        self.removed: list[str] = []
+        """The states that disks had when they were removed."""
         self.die_after: int | None = None
         self.user = chap.user(record.VOLUME, record.NONCE)
         for directory in (self.paths.iscsi, self.paths.dev, self._class):
@@ -95,7 +97,12 @@ class Host:
         }
 
     async def run(
-        self, *argv: str, where: Where, seconds: float, expect: Sequence[int] = (0,)
+        self,
+        *argv: str,
+        where: Where,
+        seconds: float,
+        expect: Sequence[int] = (0,),
+        kill: bool = True,
     ) -> Completed:
         """See Runner.run."""
         if self.die_after == len(self.commands):
@@ -159,10 +166,17 @@ class Host:
         (block / "dev").write_text(self.captured["dev"])
         (block / "size").write_text(self.captured["size"])
         (self.scsi / "vpd_pg80").write_bytes(bytes.fromhex(self.captured["vpd_pg80"]))
-        for name in ("delete", "state"):
+        for name in ("delete", "state", "rescan"):
             (self.scsi / name).write_text("")
         self._number.mkdir(parents=True)
         self.disk.write_bytes(bytes(4096))
+
+    def swap_disk(self) -> None:
+        """Have another disk behind the session: the kernel learns of it when asked to rescan."""
+        self.captured["vpd_pg80"] = b"another".hex().rjust(22, "0")
+        (self.scsi / "rescan").unlink()
+        # To write here changes at once what is read there, as in the kernel.
+        (self.scsi / "rescan").symlink_to("vpd_pg80")
 
     def _remove_disk(self) -> None:
         if self.scsi.exists():
@@ -199,6 +213,7 @@ class Host:
                 self._scan.write_text("")
                 self.add_disk()
             if self.scsi.exists() and (self.scsi / "delete").read_text() == "1":
+                self.removed.append((self.scsi / "state").read_text())
                 self._remove_disk()
             await asyncio.sleep(0.001)
 

@@ -1,11 +1,12 @@
 """NodePublishVolume and NodeUnpublishVolume, over what was recorded in the lab."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from csi_lvm_iscsi.model.access import Capability
-from csi_lvm_iscsi.model.errors import AlreadyExists, FailedPrecondition
+from csi_lvm_iscsi.model.errors import AlreadyExists, FailedPrecondition, NotFound
 from tests.unit.node import record
 from tests.unit.node.host import Host, published
 from tests.unit.node.record import BLOCK, EXT4, OTHER_NONCE, VOLUME
@@ -102,3 +103,30 @@ async def test_a_single_writer_gets_one_target(tmp_path: Path) -> None:
         await publish(host, single, host.target)
     with pytest.raises(FailedPrecondition, match="ReadWriteOncePod"):
         await publish(host, single, host.read_only)
+
+
+@pytest.mark.parametrize("capability", [BLOCK, EXT4])
+async def test_another_disk_behind_the_same_session_is_refused(
+    tmp_path: Path, capability: Capability
+) -> None:
+    host = await staged(tmp_path, capability)
+    host.swap_disk()
+    with pytest.raises(FailedPrecondition, match="serial number"):
+        await publish(host, capability, host.target)
+    assert not host.commands
+
+
+async def test_ids_that_are_not_ours(tmp_path: Path) -> None:
+    host = await staged(tmp_path, BLOCK)
+    flows = host.flows()
+    with pytest.raises(NotFound, match="no volume id"):
+        await flows.bind_mounts.publish(
+            replace(published(), volume_id="../x"),
+            host.staging,
+            host.target,
+            BLOCK,
+            read_only=False,
+        )
+    host.target.mkdir(parents=True)
+    await flows.bind_mounts.unpublish("../x", host.target)
+    assert host.target.exists()

@@ -1,6 +1,7 @@
 """NodeStageVolume and NodeUnstageVolume, over what was recorded in the lab."""
 
 import asyncio
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -226,3 +227,29 @@ async def test_ids_that_are_not_ours(tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         await staging.stage(replace(published(), volume_id="../x"), host.staging, BLOCK)
     await staging.unstage("../x", host.staging)
+
+
+async def test_a_disk_is_asked_anew_unless_it_was_just_scanned(tmp_path: Path) -> None:
+    host = Host(tmp_path, "ext4", "ext4")
+    await stage(host, EXT4)
+    assert (host.scsi / "rescan").read_text() == ""
+    await stage(host, EXT4)
+    assert (host.scsi / "rescan").read_text() == "1"
+
+
+async def test_another_disk_behind_the_same_session_gets_no_cached_writes(tmp_path: Path) -> None:
+    host = Host(tmp_path, "block", "block")
+    await stage(host, BLOCK)
+    host.swap_disk()
+    with pytest.raises(FailedPrecondition, match="serial number"):
+        await stage(host, BLOCK)
+    assert host.removed == ["offline"]
+
+
+async def test_a_record_holds_what_is_read_and_no_more(tmp_path: Path) -> None:
+    host = Host(tmp_path, "ext4", "ext4")
+    await stage(host, EXT4)
+    (text,) = host.state()["records"]
+    assert set(json.loads(text)) == {
+        *("nonce", "boot_id", "staging_path", "file_system", "mount_flags", "device", "number")
+    }

@@ -30,7 +30,12 @@ class Recorder:
         self._commands: list[Recorded] = []
 
     async def run(
-        self, *argv: str, where: Where, seconds: float, expect: Sequence[int] = (0,)
+        self,
+        *argv: str,
+        where: Where,
+        seconds: float,
+        expect: Sequence[int] = (0,),
+        kill: bool = True,
     ) -> Completed:
         """See Runner.run."""
         completed = await self._runner.run(

@@ -43,3 +43,11 @@ def test_records_are_for_us_alone(tmp_path: Path) -> None:
     assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o600
     assert directory(tmp_path / "new") is not None
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_stray_file_may_be_left_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "records").mkdir()
+    (tmp_path / "stray").write_text("of a killed write, and longer")
+    files.write(tmp_path / "records" / "a", b"whole", tmp_path / "stray")
+    assert (tmp_path / "records" / "a").read_bytes() == b"whole"
+    assert [path.name for path in tmp_path.iterdir()] == ["records"]

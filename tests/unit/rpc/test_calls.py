@@ -127,6 +127,8 @@ async def test_a_change_goes_on_when_its_caller_gives_up(server: Server) -> None
     async with asyncio.timeout(5):
         await server.service.ended.wait()
         await server.interceptor.finish()
+    labels = {"method": "CreateVolume", "status": "OK"}
+    assert server.registry.get_sample_value(METRIC, labels) == 1, "it was not counted"
 
 
 def test_silence_of_the_other_side_is_unavailable() -> None:

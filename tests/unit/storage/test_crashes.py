@@ -70,5 +70,7 @@ def _show_device(root: Path, uuid: str) -> None:
         (root / directory).mkdir(parents=True)
     (root / "dev/dm-5").touch()
     (root / "dev/mapper" / names.device_mapper_name("vg0", volume)).symlink_to("../dm-5")
+    shown = names.device_mapper_name("vg0", volume)
+    (root / "sys/block/dm-5/dm/name").write_text(f"{shown}\n")
     (root / "sys/block/dm-5/dm/uuid").write_text(f"LVM-{uuid.replace('-', '')}{'x' * 32}\n")
     (root / "sys/block/dm-5/size").write_text("16384\n")
