@@ -19,6 +19,7 @@ COMPUTE = {
     "session": "ls /sys/class/iscsi_session",
     "device": "ls /sys/block | grep ^sd",
     "iscsiadm record": "[ ! -e /etc/iscsi/nodes ] || ls /etc/iscsi/nodes",
+    "half a record": "ls -A /etc/iscsi | grep new$",
     "staged record": "ls /var/lib/csi-lvm-iscsi/staged",
     "mount": "grep -E ' /run/test/|/dev/sd' /proc/self/mountinfo",
     "published path": "[ ! -e /run/test/published ] || ls /run/test/published",

@@ -47,6 +47,28 @@ def test_two_luns_swapped_behind_the_drivers_back(
         driver.delete(volume)
 
 
+def test_two_luns_swapped_under_live_sessions(
+    lab: Lab, driver: Driver, name: Callable[[], str]
+) -> None:
+    """What the kernel learnt of a disk at its scan is no proof: it is asked again before use."""
+    volumes = [driver.create(name()) for _ in range(4)]
+    first, second = [each for each in volumes if storage_of(lab, each).name == "storage-1"][:2]
+    serials = [driver.publish(each, "compute-1")["serial"] for each in (first, second)]
+    for volume in (first, second):
+        driver.stage(volume, "compute-1")
+    swap = ("bash", "-c", SWAP, "bash", first.id, second.id, *serials)
+    lab.host("storage-1").exec(*swap).check()
+    with pytest.raises(Refused) as refused:
+        driver.publish_to_pod(first, "compute-1")
+    assert refused.value.code == "FAILED_PRECONDITION"
+    assert "serial number" in refused.value.message
+    for volume in (first, second):
+        driver.unstage(volume, "compute-1")
+        driver.unpublish(volume, "compute-1")
+    for volume in volumes:
+        driver.delete(volume)
+
+
 @pytest.mark.parametrize(
     "sign",
     ["mkfs.xfs -q {0} -d size=300m",
