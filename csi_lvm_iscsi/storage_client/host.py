@@ -20,7 +20,7 @@ _READ_SECONDS = 10.0
 # Longer than the storage host's own bounds together (to be ready, to drain twice, on lvm), so that
 # its message arrives.
 _CHANGE_SECONDS = 300.0
-_CHANNEL_OPTIONS = [
+CHANNEL_OPTIONS = [
     # A host without power sends nothing: without these pings a call would wait for its deadline.
     ("grpc.keepalive_time_ms", server.KEEPALIVE_MILLISECONDS),
     ("grpc.keepalive_timeout_ms", 3000),
@@ -73,7 +73,7 @@ class StorageHost:
             entry.address,
             credentials,
             # The certificate names the host, whatever its address is today.
-            options=[("grpc.ssl_target_name_override", entry.name), *_CHANNEL_OPTIONS],
+            options=[("grpc.ssl_target_name_override", entry.name), *CHANNEL_OPTIONS],
         )
         self._stub = storage_pb2_grpc.StorageStub(channel)
         self._hashes = {names.volume_group_hash(uuid) for uuid in entry.volume_group_uuids}

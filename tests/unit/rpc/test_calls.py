@@ -14,6 +14,7 @@ from csi_lvm_iscsi.model import errors
 from csi_lvm_iscsi.rpc.errors import error_of, status_of
 from csi_lvm_iscsi.rpc.interceptor import CallInterceptor
 from csi_lvm_iscsi.rpc.pb import csi_pb2, csi_pb2_grpc
+from csi_lvm_iscsi.storage_client.host import CHANNEL_OPTIONS
 
 METRIC = "csi_lvm_iscsi_call_seconds_count"
 
@@ -22,6 +23,7 @@ class Service(csi_pb2_grpc.ControllerServicer):
     """Answers as the name of the volume says."""
 
     def __init__(self) -> None:
+        self.refused = 0
         self.started = asyncio.Event()
         self.go_on = asyncio.Event()
         self.ended = asyncio.Event()
@@ -36,6 +38,7 @@ class Service(csi_pb2_grpc.ControllerServicer):
         elif request.name == "fault":
             raise ZeroDivisionError
         elif request.name:
+            self.refused += 1
             raise getattr(errors, request.name)("what to do")
         return csi_pb2.CreateVolumeResponse()
 
@@ -50,7 +53,7 @@ class Server:
         self.server = aio.server(interceptors=[self.interceptor])
         csi_pb2_grpc.add_ControllerServicer_to_server(self.service, self.server)
         self.server.add_insecure_port(address)
-        self.channel = aio.insecure_channel(address)
+        self.channel = aio.insecure_channel(address, options=CHANNEL_OPTIONS)
         self.stub = csi_pb2_grpc.ControllerStub(self.channel)
 
     def create(
@@ -85,6 +88,13 @@ async def test_an_error_becomes_its_status_with_the_message(
     assert caught.value.code() == status_of(error())
     assert caught.value.details() == "what to do"
     assert isinstance(error(), type(error_of(caught.value.code(), "")))
+
+
+async def test_what_a_server_answered_is_not_asked_again(server: Server) -> None:
+    """The client's own retries are for calls that were lost."""
+    with pytest.raises(aio.AioRpcError):
+        await server.create("Unavailable")
+    assert server.service.refused == 1
 
 
 async def test_a_fault_is_internal_and_logged_with_its_trace(server: Server) -> None:
