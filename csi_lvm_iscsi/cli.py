@@ -67,8 +67,10 @@ async def _controller(arguments: argparse.Namespace, registry: CollectorRegistry
 
 async def _storage(arguments: argparse.Namespace, registry: CollectorRegistry) -> None:
     from csi_lvm_iscsi.commands.runner import ProcessRunner
+    from csi_lvm_iscsi.storage import instance
     from csi_lvm_iscsi.storage.service import Settings, serve
 
+    lock = await instance.hold(arguments.state_dir)
     settings = Settings(
         host=arguments.node_id,
         listen=arguments.listen,
@@ -78,7 +80,7 @@ async def _storage(arguments: argparse.Namespace, registry: CollectorRegistry) -
         portals=tuple(arguments.portal),
         thin_pool=arguments.thin_pool,
     )
-    await serve(settings, ProcessRunner(), registry)
+    await serve(settings, ProcessRunner(inherit=(lock,)), registry)
 
 
 async def _node(arguments: argparse.Namespace, registry: CollectorRegistry) -> None:

@@ -82,7 +82,9 @@ class Runner(Protocol):
 class ProcessRunner:
     """Runs commands as processes of this machine."""
 
-    def __init__(self) -> None:
+    def __init__(self, inherit: Sequence[int] = ()) -> None:
+        """`inherit`: descriptors that the commands keep open, so that a lock outlives us."""
+        self._inherit = tuple(inherit)
         self._left_running: set[_Output] = set()
 
     @functools.cached_property
@@ -107,7 +109,9 @@ class ProcessRunner:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
-            env={**os.environ, "LC_ALL": "C"},
+            pass_fds=self._inherit,
+            # lvm would complain of descriptors that it did not open (lvm(8)).
+            env={**os.environ, "LC_ALL": "C", "LVM_SUPPRESS_FD_WARNINGS": "1"},
         )
         talking = asyncio.ensure_future(process.communicate())
         try:

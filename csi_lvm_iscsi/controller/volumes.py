@@ -104,13 +104,17 @@ class Volumes:
         return host
 
     async def _holder_of(self, name: str) -> StorageHost | None:
-        """The host that has a volume of this name already. One that does not answer is passed
-        over: a volume it has keeps its id, and shows as a duplicate when the host is back."""
+        """The host that has a volume of this name already.
+
+        A host that does not answer may be starting again, with a volume of this name that an
+        earlier call made: it is waited for. One that stays silent is passed over: a volume it has
+        keeps its id, and shows as a duplicate when the host is back.
+        """
 
         async def found(host: StorageHost) -> bool:
             for volume_id in host.id_of(name):
                 try:
-                    await host.get(volume_id)
+                    await host.get(volume_id, patient=True)
                 except NotFound:
                     continue
                 return True

@@ -1,7 +1,5 @@
 """The service of proto/storage.proto: protobuf to model and back, one operation per volume."""
 
-import fcntl
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from csi_lvm_iscsi.commands.runner import Runner
 from csi_lvm_iscsi.model import chap, names
-from csi_lvm_iscsi.model.errors import DriverError, NotFound
+from csi_lvm_iscsi.model.errors import NotFound
 from csi_lvm_iscsi.model.in_flight import InFlight
 from csi_lvm_iscsi.rpc import server, tls
 from csi_lvm_iscsi.rpc.pb import storage_pb2, storage_pb2_grpc
@@ -74,7 +72,6 @@ def wire(
 async def serve(settings: Settings, runner: Runner, registry: CollectorRegistry) -> None:
     """Run the role until it is told to end. Raises DriverError where the volume group cannot be
     served or another instance runs."""
-    lock = _lock(settings.state_directory)
     management = ManagementSocket()
     parts = wire(settings, runner, Tgtd(management))
     await parts.volumes.refresh()
@@ -87,20 +84,6 @@ async def serve(settings: Settings, runner: Runner, registry: CollectorRegistry)
 
     credentials = tls.server_credentials(settings.tls_directory)
     await server.serve(settings.listen, add_services, registry, credentials, upkeep.run)
-    os.close(lock)
-
-
-def _lock(state_directory: Path) -> int:
-    """Keep a second instance out for as long as this process lives."""
-    state_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = os.open(state_directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise DriverError(
-            f"Another instance runs on this host: it holds {state_directory}/lock. End it first."
-        ) from None
-    return descriptor
 
 
 class StorageService(storage_pb2_grpc.StorageServicer):

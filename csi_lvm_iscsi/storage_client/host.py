@@ -113,10 +113,14 @@ class StorageHost:
         request = storage_pb2.DeleteVolumeRequest(volume_id=volume_id)
         await self._call(self._stub.DeleteVolume, request, _CHANGE_SECONDS)
 
-    async def get(self, volume_id: str) -> Volume:
-        """Find a volume."""
+    async def get(self, volume_id: str, *, patient: bool = False) -> Volume:
+        """Find a volume. With `patient`, a host that does not answer is given the whole time (10
+        seconds) to come back."""
         request = storage_pb2.GetVolumeRequest(volume_id=volume_id)
-        return _volume(await self._call(self._stub.GetVolume, request, _READ_SECONDS))
+        answer = await self._call(
+            self._stub.GetVolume, request, _READ_SECONDS, wait_for_ready=patient
+        )
+        return _volume(answer)
 
     async def list(self) -> list[Volume]:
         """All volumes."""
@@ -145,10 +149,17 @@ class StorageHost:
         request = storage_pb2.UnpublishVolumeRequest(volume_id=volume_id, node_id=node_id)
         await self._call(self._stub.UnpublishVolume, request, _CHANGE_SECONDS)
 
-    async def _call(self, method: Any, request: Any, seconds: float) -> Any:  # noqa: ANN401
+    async def _call(
+        self,
+        method: Any,  # noqa: ANN401
+        request: Any,  # noqa: ANN401
+        seconds: float,
+        *,
+        wait_for_ready: bool = False,
+    ) -> Any:  # noqa: ANN401
         """Make one call. A host that is down is found out at once, not after `seconds`."""
         try:
-            return await method(request, timeout=seconds)
+            return await method(request, timeout=seconds, wait_for_ready=wait_for_ready)
         except aio.AioRpcError as error:
             known = error_of(error.code(), error.details() or error.code().name)
             if isinstance(known, Unavailable):

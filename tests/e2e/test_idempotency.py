@@ -1,12 +1,13 @@
 """Every call made twice, made at once by several, and made again after its role was killed."""
 
 import contextlib
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
-from tests.e2e.driver import Driver, Refused, Volume, insist
+from tests.e2e.driver import RETRY_PAUSE, Driver, Refused, Volume, insist
 from tests.e2e.lab.host import Host
 from tests.e2e.lab.lab import Lab
 from tests.e2e.test_recovery import storage_of
@@ -83,7 +84,10 @@ def killed_meanwhile(lab: Lab, call: Callable[[], T], hosts: tuple[str, ...], ro
 
 def kill(host: Host, role: str) -> None:
     """Kill a role and wait until its supervisor has started it again."""
+    earlier = host.service_states()[role].restarts
     host.exec("pkill", "-KILL", "-f", f"csi_lvm_iscsi {role}").check()
+    while host.service_states()[role].restarts == earlier:
+        time.sleep(RETRY_PAUSE)
     host.wait_ready()
 
 
