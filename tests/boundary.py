@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from csi_lvm_iscsi.commands.runner import CommandFailed, Completed, Runner, Where
+from csi_lvm_iscsi.commands.runner import Completed, Runner, Where
 from csi_lvm_iscsi.storage.tgt.socket import Management, Mode, Op, TgtError
 
 Action = dict[str, Any]
@@ -46,7 +46,7 @@ class Recorder:
                 "stderr": completed.stderr,
             }
         )
-        return _expected(completed, expect)
+        return completed.expected(expect)
 
     async def request(self, mode: Mode, op: Op, parameters: str = "", **numbers: Any) -> str:  # noqa: ANN401
         """See Management.request."""
@@ -87,7 +87,7 @@ class Player:
         """See Runner.run."""
         recorded = self._next({"run": list(argv), "where": where.value})
         completed = Completed(argv, recorded["code"], recorded["stdout"], recorded["stderr"])
-        return _expected(completed, expect)
+        return completed.expected(expect)
 
     async def request(self, mode: Mode, op: Op, parameters: str = "", **numbers: Any) -> str:  # noqa: ANN401
         """See Management.request."""
@@ -111,9 +111,3 @@ class Player:
 
 def _tgt_action(mode: Mode, op: Op, parameters: str, numbers: dict[str, Any]) -> Action:
     return {"tgt": f"{op.name} {mode.name}", "parameters": parameters, "numbers": numbers}
-
-
-def _expected(completed: Completed, expect: Sequence[int]) -> Completed:
-    if completed.code not in expect:
-        raise CommandFailed(completed)
-    return completed

@@ -10,7 +10,7 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 import structlog
 
@@ -49,6 +49,12 @@ class Completed:
     def command(self) -> str:
         """The command line, for messages."""
         return shlex.join(self.argv)
+
+    def expected(self, codes: Sequence[int]) -> Self:
+        """Itself. Raises CommandFailed where its exit code is not among `codes`."""
+        if self.code not in codes:
+            raise CommandFailed(self)
+        return self
 
 
 class CommandFailed(DriverError):
@@ -133,9 +139,7 @@ class ProcessRunner:
             stderr.decode(errors="replace"),
         )
         _log.debug("command", command=completed.command, code=completed.code)
-        if completed.code not in expect:
-            raise CommandFailed(completed)
-        return completed
+        return completed.expected(expect)
 
     async def _part_with(
         self, process: asyncio.subprocess.Process, talking: _Output, *, kill: bool

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from csi_lvm_iscsi.commands.runner import CommandFailed, Completed, Where
+from csi_lvm_iscsi.commands.runner import Completed, Where
 from csi_lvm_iscsi.model import chap, names
 from csi_lvm_iscsi.model.publications import Publication
 from csi_lvm_iscsi.node.paths import HostPaths
@@ -120,8 +120,7 @@ class Host:
         )
         if completed.code == 0:
             self._change(argv)
-        if completed.code not in expect:
-            raise CommandFailed(completed)
+        completed.expected(expect)
         await asyncio.sleep(0)
         return completed
 

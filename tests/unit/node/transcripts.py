@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
-from csi_lvm_iscsi.commands.runner import CommandFailed, Completed, Runner, Where
+from csi_lvm_iscsi.commands.runner import Completed, Runner, Where
 
 DIRECTORY = Path(__file__).parent / "transcripts"
 
@@ -44,9 +44,7 @@ class Recorder:
         self._commands.append(
             Recorded(list(argv), where.value, completed.code, completed.stdout, completed.stderr)
         )
-        if completed.code not in expect:
-            raise CommandFailed(completed)
-        return completed
+        return completed.expected(expect)
 
     def save(self, name: str, places: Mapping[str, str]) -> None:
         """Write what was recorded since the last time as one transcript. `places` maps

@@ -37,9 +37,7 @@ class Answer:
         kill: bool = True,
     ) -> Completed:
         completed = Completed(argv, *self.answer)
-        if completed.code not in expect:
-            raise CommandFailed(completed)
-        return completed
+        return completed.expected(expect)
 
 
 def lvm(code: int, stdout: str = "", stderr: str = "") -> Lvm:
