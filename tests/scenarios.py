@@ -39,7 +39,7 @@ async def _create(parts: Parts) -> None:
 
 
 async def _publish(parts: Parts) -> None:
-    await parts.publications.publish(parts.volumes.id_of(NAME), NODE)
+    await parts.publications.publish(parts.volumes.id_of(NAME), NODE, read_only=False, shared=False)
 
 
 async def _unpublish(parts: Parts) -> None:

@@ -90,10 +90,14 @@ class ControllerService(csi_pb2_grpc.ControllerServicer):
         _require(volume_id=request.volume_id, node_id=request.node_id)
         if not request.HasField("volume_capability"):
             raise InvalidArgument("The request names no volume_capability; name one.")
-        capability_of(request.volume_capability).check()
-        if request.readonly:
-            raise InvalidArgument("Read-only publishing is not supported: publish it writable.")
-        publication = await self._volumes.publish(request.volume_id, request.node_id)
+        capability = capability_of(request.volume_capability)
+        capability.check()
+        publication = await self._volumes.publish(
+            request.volume_id,
+            request.node_id,
+            read_only=request.readonly or capability.read_only,
+            shared=capability.shared,
+        )
         return csi_pb2.ControllerPublishVolumeResponse(publish_context=publication.to_context())
 
     async def ControllerUnpublishVolume(
@@ -144,16 +148,16 @@ class ControllerService(csi_pb2_grpc.ControllerServicer):
         try:
             for capability in map(capability_of, request.volume_capabilities):
                 capability.check()
-            Parameters.parse(request.parameters)
+            parameters = Parameters.parse(request.parameters)
         except InvalidArgument:
             return csi_pb2.GetCapacityResponse(available_capacity=0)
-        capacities = await self._volumes.capacity()
+        pools = await self._volumes.pools(parameters)
         response = csi_pb2.GetCapacityResponse(
-            available_capacity=sum(each.free_bytes for each in capacities)
+            available_capacity=sum(each.available_bytes for each in pools)
         )
-        # A volume lies in one volume group: the sum would promise too much.
+        # A volume lies in one pool: the sum would promise too much.
         response.maximum_volume_size.value = max(
-            (each.size_bytes for each in capacities), default=0
+            (each.maximum_volume_bytes for each in pools), default=0
         )
         return response
 

@@ -1,6 +1,7 @@
 """What the controller does with volumes, over the storage hosts. Stateless: two may run at once."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
@@ -18,12 +19,13 @@ from csi_lvm_iscsi.model.errors import (
 from csi_lvm_iscsi.model.in_flight import InFlight
 from csi_lvm_iscsi.model.parameters import Parameters
 from csi_lvm_iscsi.model.publications import Publication
-from csi_lvm_iscsi.model.volumes import Capacity, Volume
+from csi_lvm_iscsi.model.volumes import Pool, Volume
 from csi_lvm_iscsi.storage_client.host import StorageHost
 from csi_lvm_iscsi.storage_client.inventory import Inventory
 
 _log = structlog.get_logger()
 T = TypeVar("T")
+Place = tuple[StorageHost, Pool]
 
 
 class Volumes:
@@ -43,15 +45,14 @@ class Volumes:
         """
         names.check_volume_name(name)
         with self._names.hold(name, "CreateVolume"):
-            host = await self._holder_of(name)
-            hosts = [host] if host else await self._candidates()
+            places = await self._place_of(name) or await self._candidates(parameters)
             refusals: list[DriverError] = []
-            for candidate in hosts:
+            for host, pool in places:
                 try:
-                    return await candidate.create(name, required, limit, parameters.origin)
-                except (OutOfSpace, OutOfRange, Unavailable) as error:
-                    if host or not _can_try_next(error):
-                        raise
+                    return await host.create(
+                        name, required, limit, pool=pool, origin=parameters.origin
+                    )
+                except (OutOfSpace, OutOfRange) as error:
                     refusals.append(error)
             raise _why_none(refusals)
 
@@ -71,14 +72,16 @@ class Volumes:
     async def all(self) -> list[Volume]:
         """All volumes of all hosts. Raises Unavailable where one does not answer: a list without
         its volumes would read as if they were detached."""
-        lists = await asyncio.gather(*(host.list() for host in self._inventory.hosts))
+        lists = await asyncio.gather(*(host.volumes() for host in self._inventory.hosts))
         return sorted((each for volumes in lists for each in volumes), key=lambda each: each.id)
 
-    async def capacity(self) -> list[Capacity]:
-        """The space of the hosts that answer. Raises Unavailable where none does."""
-        return [capacity for _, capacity in await self._capacities()]
+    async def pools(self, parameters: Parameters) -> list[Pool]:
+        """The pools of the hosts that answer, of this kind. Raises Unavailable where none does."""
+        return [pool for _, pool in await self._candidates(parameters)]
 
-    async def publish(self, volume_id: str, node_id: str) -> Publication:
+    async def publish(
+        self, volume_id: str, node_id: str, *, read_only: bool, shared: bool
+    ) -> Publication:
         """Export the volume to the node. Raises NotFound for an unknown volume or node."""
         host = self._owner(volume_id)
         if not self._inventory.has_node(node_id):
@@ -86,7 +89,7 @@ class Volumes:
                 f"There is no node {node_id}: see that the node plugin runs there and that the "
                 "controller's inventory lists it."
             )
-        return await host.publish(volume_id, node_id)
+        return await host.publish(volume_id, node_id, read_only=read_only, shared=shared)
 
     async def unpublish(self, volume_id: str, node_id: str) -> None:
         """Fence the node (an empty name: all) off the volume; an unknown volume or node is fine."""
@@ -103,43 +106,44 @@ class Volumes:
             )
         return host
 
-    async def _holder_of(self, name: str) -> StorageHost | None:
-        """The host that has a volume of this name already.
+    async def _place_of(self, name: str) -> list[Place]:
+        """Where there is a volume of this name already; empty where there is none.
 
         A host that does not answer may be starting again, with a volume of this name that an
         earlier call made: it is waited for. One that stays silent is passed over: a volume it has
         keeps its id, and shows as a duplicate when the host is back.
         """
 
-        async def found(host: StorageHost) -> bool:
+        async def found(host: StorageHost) -> list[Volume]:
+            volumes = []
             for volume_id in host.id_of(name):
-                try:
-                    await host.get(volume_id, patient=True)
-                except NotFound:
-                    continue
-                return True
-            return False
+                with contextlib.suppress(NotFound):
+                    volumes.append(await host.get(volume_id, patient=True))
+            return volumes
 
-        answers = await self._ask_all(found)
-        for _, answer in answers:
-            if isinstance(answer, DriverError) and not isinstance(answer, Unavailable):
-                raise answer
-        return next((host for host, answer in answers if answer is True), None)
+        for host, answer in await self._ask_all(found):
+            if isinstance(answer, DriverError):
+                if not isinstance(answer, Unavailable):
+                    raise answer
+            elif answer:
+                pools = await host.pools()
+                return [(host, pool) for pool in pools if _is_of(answer[0], pool)]
+        return []
 
-    async def _candidates(self) -> list[StorageHost]:
-        """The hosts that answer, the one with most free space first."""
-        capacities = await self._capacities()
-        return [host for host, _ in sorted(capacities, key=lambda each: free_order(each[1]))]
-
-    async def _capacities(self) -> list[tuple[StorageHost, Capacity]]:
-        answers = await self._ask_all(lambda host: host.capacity())
-        capacities = [
-            (host, answer) for host, answer in answers if not isinstance(answer, DriverError)
+    async def _candidates(self, parameters: Parameters) -> list[Place]:
+        """The pools of the hosts that answer, the one with most space first."""
+        answers = await self._ask_all(lambda host: host.pools())
+        places = [
+            (host, pool)
+            for host, answer in answers
+            if not isinstance(answer, DriverError)
+            for pool in answer
+            if bool(pool.thin_pool) == (parameters.provisioner == "thin")
         ]
-        if not capacities:
+        if all(isinstance(answer, DriverError) for _, answer in answers):
             reasons = " ".join(str(answer) for _, answer in answers)
             raise Unavailable(f"No storage host answers: {reasons}")
-        return capacities
+        return sorted(places, key=lambda place: free_order(place[0].entry.name, place[1]))
 
     async def _ask_all(
         self, question: Callable[[StorageHost], Awaitable[T]]
@@ -156,10 +160,8 @@ class Volumes:
         return list(zip(self._inventory.hosts, answers, strict=True))
 
 
-def _can_try_next(error: DriverError) -> bool:
-    """Whether another host may be asked: not after a host fell silent in the middle of a create,
-    as it may have made the volume."""
-    return isinstance(error, (OutOfSpace, OutOfRange))
+def _is_of(volume: Volume, pool: Pool) -> bool:
+    return (volume.volume_group, volume.thin_pool) == (pool.volume_group, pool.thin_pool)
 
 
 def _why_none(refusals: Sequence[DriverError]) -> DriverError:

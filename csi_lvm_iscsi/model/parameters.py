@@ -6,7 +6,7 @@ from typing import Self
 
 from csi_lvm_iscsi.model.errors import InvalidArgument
 
-PROVISIONERS = ("thin",)
+PROVISIONERS = ("thin", "thick")
 # Added by external-provisioner --extra-create-metadata; kept as tags on the logical volume.
 ORIGINS = {
     "csi.storage.k8s.io/pv/name": "pv",

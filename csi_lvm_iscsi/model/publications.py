@@ -26,6 +26,8 @@ class Publication:
     size_bytes: int
     nonce: str
     key_id: str
+    read_only: bool = False
+    """Whether the target refuses all writes."""
 
     def to_context(self) -> dict[str, str]:
         """The publish_context. Volume and node are not in it: the request names them."""
@@ -37,6 +39,7 @@ class Publication:
             "size": str(self.size_bytes),
             "nonce": self.nonce,
             "keyId": self.key_id,
+            "readOnly": str(self.read_only).lower(),
         }
 
     @classmethod
@@ -53,6 +56,7 @@ class Publication:
                 size_bytes=int(context["size"]),
                 nonce=context["nonce"],
                 key_id=context["keyId"],
+                read_only=context["readOnly"] == "true",
             )
         except (KeyError, ValueError) as error:
             raise InvalidArgument(

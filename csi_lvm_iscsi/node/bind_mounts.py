@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
+from csi_lvm_iscsi.initiator.attachments import Attachments
+from csi_lvm_iscsi.initiator.devices import Device
 from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.model.access import Capability
 from csi_lvm_iscsi.model.errors import AlreadyExists, FailedPrecondition
 from csi_lvm_iscsi.model.in_flight import InFlight
 from csi_lvm_iscsi.model.publications import Publication
-from csi_lvm_iscsi.node.attachments import Attachments
-from csi_lvm_iscsi.node.devices import Device
 from csi_lvm_iscsi.node.mounts import Mounts, shows
 from csi_lvm_iscsi.node.staged import Staged, check_volume_id
 from csi_lvm_iscsi.records.directory import RecordDirectory

@@ -5,9 +5,9 @@ import os
 from typing import BinaryIO
 
 from csi_lvm_iscsi.commands.runner import Runner, Where
+from csi_lvm_iscsi.initiator.blocking import bounded
+from csi_lvm_iscsi.initiator.devices import Device
 from csi_lvm_iscsi.model.errors import DriverError, FailedPrecondition
-from csi_lvm_iscsi.node.blocking import bounded
-from csi_lvm_iscsi.node.devices import Device
 
 _PROBE_SECONDS = 30.0
 _FORMAT_SECONDS = 300.0

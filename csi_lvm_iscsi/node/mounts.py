@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from csi_lvm_iscsi.commands.runner import CommandFailed, Runner, Where
+from csi_lvm_iscsi.initiator.devices import Device
 from csi_lvm_iscsi.model.errors import FailedPrecondition
-from csi_lvm_iscsi.node.devices import Device
 
 _SECONDS = 60.0
 _OCTAL = re.compile(r"\\([0-7]{3})")

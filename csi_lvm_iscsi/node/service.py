@@ -9,20 +9,20 @@ from grpc import aio
 from prometheus_client import CollectorRegistry
 
 from csi_lvm_iscsi.commands.runner import Runner
+from csi_lvm_iscsi.initiator.attachments import Attachments
+from csi_lvm_iscsi.initiator.devices import Devices
+from csi_lvm_iscsi.initiator.node_records import NodeRecords
+from csi_lvm_iscsi.initiator.sessions import Sessions
 from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.model.access import Capability
 from csi_lvm_iscsi.model.errors import InvalidArgument
 from csi_lvm_iscsi.model.in_flight import InFlight
 from csi_lvm_iscsi.model.publications import Publication
 from csi_lvm_iscsi.node import host_rules, staged
-from csi_lvm_iscsi.node.attachments import Attachments
 from csi_lvm_iscsi.node.bind_mounts import BindMounts
-from csi_lvm_iscsi.node.devices import Devices
 from csi_lvm_iscsi.node.filesystems import FileSystems
 from csi_lvm_iscsi.node.mounts import Mounts
-from csi_lvm_iscsi.node.node_records import NodeRecords
 from csi_lvm_iscsi.node.paths import HostPaths
-from csi_lvm_iscsi.node.sessions import Sessions
 from csi_lvm_iscsi.node.staging import Staging
 from csi_lvm_iscsi.records.directory import RecordDirectory
 from csi_lvm_iscsi.rpc import server

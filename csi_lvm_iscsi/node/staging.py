@@ -5,13 +5,13 @@ from pathlib import Path
 
 import structlog
 
+from csi_lvm_iscsi.initiator.attachments import Attachments
+from csi_lvm_iscsi.initiator.devices import Device, Devices
 from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.model.access import Capability
 from csi_lvm_iscsi.model.errors import AlreadyExists, DriverError, FailedPrecondition
 from csi_lvm_iscsi.model.in_flight import InFlight
 from csi_lvm_iscsi.model.publications import Publication
-from csi_lvm_iscsi.node.attachments import Attachments
-from csi_lvm_iscsi.node.devices import Device, Devices
 from csi_lvm_iscsi.node.filesystems import FileSystems
 from csi_lvm_iscsi.node.mounts import Mounts
 from csi_lvm_iscsi.node.staged import Staged, check_volume_id

@@ -39,7 +39,9 @@ class Publications:
         """The ids of all volumes that are published."""
         return set(self._grants.all())
 
-    async def publish(self, volume_id: str, node_id: str) -> Publication:
+    async def publish(
+        self, volume_id: str, node_id: str, *, read_only: bool, shared: bool
+    ) -> Publication:
         """Export the volume to the node. Raises NotFound, FailedPrecondition where another node
         has it."""
         self._volumes.get(volume_id)

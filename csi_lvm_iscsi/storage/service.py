@@ -11,7 +11,8 @@ from csi_lvm_iscsi.commands.runner import Runner
 from csi_lvm_iscsi.model import chap, names
 from csi_lvm_iscsi.model.errors import NotFound
 from csi_lvm_iscsi.model.in_flight import InFlight
-from csi_lvm_iscsi.rpc import server, tls
+from csi_lvm_iscsi.model.volumes import Volume
+from csi_lvm_iscsi.rpc import messages, server, tls
 from csi_lvm_iscsi.rpc.pb import storage_pb2, storage_pb2_grpc
 from csi_lvm_iscsi.storage.exports import Exports
 from csi_lvm_iscsi.storage.fencing import Fence
@@ -77,7 +78,10 @@ async def serve(settings: Settings, runner: Runner, registry: CollectorRegistry)
     await parts.volumes.refresh()
     in_flight = InFlight()
     upkeep = Upkeep(management, parts.publications, parts.exports, in_flight, parts.volumes.refresh)
-    service = StorageService(parts.volumes, parts.publications, upkeep, in_flight)
+    # Verbs that are not there yet answer UNIMPLEMENTED.
+    service = StorageService(  # type: ignore[abstract]
+        settings.host, parts.volumes, parts.publications, upkeep, in_flight
+    )
 
     def add_services(grpc_server: aio.Server) -> None:
         storage_pb2_grpc.add_StorageServicer_to_server(service, grpc_server)
@@ -90,8 +94,14 @@ class StorageService(storage_pb2_grpc.StorageServicer):
     """The verbs of a storage host."""
 
     def __init__(
-        self, volumes: Volumes, publications: Publications, upkeep: Upkeep, in_flight: InFlight
+        self,
+        host: str,
+        volumes: Volumes,
+        publications: Publications,
+        upkeep: Upkeep,
+        in_flight: InFlight,
     ) -> None:
+        self._host = host
         self._volumes = volumes
         self._publications = publications
         self._upkeep = upkeep
@@ -99,16 +109,10 @@ class StorageService(storage_pb2_grpc.StorageServicer):
 
     async def GetCapacity(
         self, request: storage_pb2.GetCapacityRequest, context: object
-    ) -> storage_pb2.Capacity:
-        """The space in the pool."""
-        capacity = self._volumes.capacity()
-        return storage_pb2.Capacity(
-            host=capacity.host,
-            volume_group_uuid=capacity.volume_group_uuid,
-            size_bytes=capacity.size_bytes,
-            free_bytes=capacity.free_bytes,
-            provisioned_bytes=capacity.provisioned_bytes,
-        )
+    ) -> storage_pb2.GetCapacityResponse:
+        """The pools, and the space in them."""
+        pools = [messages.pool_message(each) for each in self._volumes.pools()]
+        return storage_pb2.GetCapacityResponse(host=self._host, pools=pools)
 
     async def CreateVolume(
         self, request: storage_pb2.CreateVolumeRequest, context: object
@@ -154,18 +158,13 @@ class StorageService(storage_pb2_grpc.StorageServicer):
         """Export a volume to a node."""
         await self._upkeep.ready()
         with self._in_flight.hold(request.volume_id, "PublishVolume"):
-            publication = await self._publications.publish(request.volume_id, request.node_id)
-            return storage_pb2.Publication(
-                volume_id=publication.volume_id,
-                node_id=publication.node_id,
-                target=publication.target,
-                portals=publication.portals,
-                lun=publication.lun,
-                serial=publication.serial,
-                size_bytes=publication.size_bytes,
-                nonce=publication.nonce,
-                key_id=publication.key_id,
+            publication = await self._publications.publish(
+                request.volume_id,
+                request.node_id,
+                read_only=request.read_only,
+                shared=request.shared,
             )
+            return messages.publication_message(publication)
 
     async def UnpublishVolume(
         self, request: storage_pb2.UnpublishVolumeRequest, context: object
@@ -178,9 +177,13 @@ class StorageService(storage_pb2_grpc.StorageServicer):
         return storage_pb2.UnpublishVolumeResponse()
 
     def _message(self, volume: StoredVolume) -> storage_pb2.Volume:
-        return storage_pb2.Volume(
-            id=volume.id,
-            name=volume.name,
-            size_bytes=volume.size_bytes,
-            node_ids=self._publications.nodes_of(volume.id),
+        return messages.volume_message(
+            Volume(
+                id=volume.id,
+                name=volume.name,
+                size_bytes=volume.size_bytes,
+                node_ids=self._publications.nodes_of(volume.id),
+                volume_group=volume.volume_group,
+                thin_pool=volume.thin_pool,
+            )
         )

@@ -19,7 +19,7 @@ from csi_lvm_iscsi.model.errors import (
     OutOfRange,
     Unavailable,
 )
-from csi_lvm_iscsi.model.volumes import Capacity
+from csi_lvm_iscsi.model.volumes import Pool
 from csi_lvm_iscsi.storage.lvm import LogicalVolume, Lvm, Report
 
 _log = structlog.get_logger()
@@ -36,6 +36,8 @@ class StoredVolume:
     id: str
     name: str
     size_bytes: int
+    volume_group: str
+    thin_pool: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class Volumes:
         self._report = report
         self._volumes = {
             volume.id: volume
-            for volume in map(_volume_of, report.logical_volumes)
+            for volume in map(self._volume_of, report.logical_volumes)
             if volume is not None
         }
 
@@ -95,16 +97,22 @@ class Volumes:
         """The id that a volume of this CSI name has on this host."""
         return names.volume_id(self._known().uuid, name)
 
-    def capacity(self) -> Capacity:
+    def pools(self) -> list[Pool]:
         """The space in the pool: written as of the last report, promised as of now."""
         report = self._known()
-        return Capacity(
-            host=self._host,
-            volume_group_uuid=report.uuid,
-            size_bytes=report.pool_bytes,
-            free_bytes=report.pool_bytes - report.pool_used_bytes,
-            provisioned_bytes=sum(volume.size_bytes for volume in self._volumes.values()),
-        )
+        provisioned = sum(volume.size_bytes for volume in self._volumes.values())
+        return [
+            Pool(
+                volume_group=self._lvm.volume_group,
+                volume_group_uuid=report.uuid,
+                thin_pool=self._lvm.pool,
+                size_bytes=report.pool_bytes,
+                free_bytes=report.pool_bytes - report.pool_used_bytes,
+                provisioned_bytes=provisioned,
+                available_bytes=report.pool_bytes - provisioned,
+                maximum_volume_bytes=report.pool_bytes,
+            )
+        ]
 
     async def create(
         self, name: str, required: int, limit: int, origin: Mapping[str, str]
@@ -122,7 +130,7 @@ class Volumes:
             _check_pool_could_hold(size, report)
             tags = [f"{_NAME_TAG}{names.encode_tag(name)}"]
             tags += [f"{_TAG}{key}={names.encode_tag(text)}" for key, text in origin.items()]
-            await self._make(StoredVolume(volume_id, name, size), tags)
+            await self._make(self._stored(volume_id, name, size), tags)
         return self._existing(volume_id, required, limit)
 
     async def _make(self, volume: StoredVolume, tags: list[str]) -> None:
@@ -201,19 +209,21 @@ class Volumes:
             )
         return volume
 
+    def _volume_of(self, logical_volume: LogicalVolume) -> StoredVolume | None:
+        """The volume that a logical volume is; None where it is none of ours."""
+        for tag in logical_volume.tags:
+            if tag.startswith(_NAME_TAG):
+                name = names.decode_tag(tag.removeprefix(_NAME_TAG))
+                return self._stored(logical_volume.name, name, logical_volume.size_bytes)
+        return None
+
+    def _stored(self, volume_id: str, name: str, size_bytes: int) -> StoredVolume:
+        return StoredVolume(volume_id, name, size_bytes, self._lvm.volume_group, self._lvm.pool)
+
     def _known(self) -> Report:
         if self._report is None:
             raise Unavailable(f"Storage host {self._host} is still reading its volume group.")
         return self._report
-
-
-def _volume_of(logical_volume: LogicalVolume) -> StoredVolume | None:
-    """The volume that a logical volume is; None where it is none of ours."""
-    for tag in logical_volume.tags:
-        if tag.startswith(_NAME_TAG):
-            name = names.decode_tag(tag.removeprefix(_NAME_TAG))
-            return StoredVolume(logical_volume.name, name, logical_volume.size_bytes)
-    return None
 
 
 def _check_pool(report: Report, pool: str) -> None:

@@ -11,8 +11,8 @@ from grpc import aio
 from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.model.errors import Unavailable
 from csi_lvm_iscsi.model.publications import Publication
-from csi_lvm_iscsi.model.volumes import Capacity, Volume
-from csi_lvm_iscsi.rpc import server
+from csi_lvm_iscsi.model.volumes import Pool, Snapshot, Volume
+from csi_lvm_iscsi.rpc import messages, server
 from csi_lvm_iscsi.rpc.errors import error_of
 from csi_lvm_iscsi.rpc.pb import storage_pb2, storage_pb2_grpc
 
@@ -86,27 +86,37 @@ class StorageHost:
         """The ids that a volume of this CSI name can have here, one for each volume group."""
         return [names.volume_id(uuid, name) for uuid in self.entry.volume_group_uuids]
 
-    async def capacity(self) -> Capacity:
-        """The space of the host."""
-        answer = await self._call(
-            self._stub.GetCapacity, storage_pb2.GetCapacityRequest(), _READ_SECONDS
-        )
-        return Capacity(
-            host=answer.host,
-            volume_group_uuid=answer.volume_group_uuid,
-            size_bytes=answer.size_bytes,
-            free_bytes=answer.free_bytes,
-            provisioned_bytes=answer.provisioned_bytes,
-        )
+    async def pools(self) -> list[Pool]:
+        """The pools of the host, with the space in them."""
+        request = storage_pb2.GetCapacityRequest()
+        answer = await self._call(self._stub.GetCapacity, request, _READ_SECONDS)
+        return [messages.pool_of(each) for each in answer.pools]
 
     async def create(
-        self, name: str, required: int, limit: int, origin: Mapping[str, str]
+        self,
+        name: str,
+        required: int,
+        limit: int,
+        *,
+        pool: Pool,
+        origin: Mapping[str, str],
+        source_id: str = "",
+        source: Publication | None = None,
     ) -> Volume:
-        """Make a volume, or find it made."""
+        """Make a volume in one of the host's pools, or find it made. `source_id`: the snapshot or
+        volume it begins with; `source`: how to read that where it is another host's."""
         request = storage_pb2.CreateVolumeRequest(
-            name=name, required_bytes=required, limit_bytes=limit, origin=origin
+            name=name,
+            required_bytes=required,
+            limit_bytes=limit,
+            origin=origin,
+            volume_group=pool.volume_group,
+            thin_pool=pool.thin_pool,
+            source_id=source_id,
+            source=messages.publication_message(source) if source else None,
         )
-        return _volume(await self._call(self._stub.CreateVolume, request, _CHANGE_SECONDS))
+        answer = await self._call(self._stub.CreateVolume, request, _CHANGE_SECONDS)
+        return messages.volume_of(answer)
 
     async def delete(self, volume_id: str) -> None:
         """Remove a volume."""
@@ -120,34 +130,59 @@ class StorageHost:
         answer = await self._call(
             self._stub.GetVolume, request, _READ_SECONDS, wait_for_ready=patient
         )
-        return _volume(answer)
+        return messages.volume_of(answer)
 
-    async def list(self) -> list[Volume]:
+    async def volumes(self) -> list[Volume]:
         """All volumes."""
         request = storage_pb2.ListVolumesRequest()
         answer = await self._call(self._stub.ListVolumes, request, _READ_SECONDS)
-        return [_volume(each) for each in answer.volumes]
+        return [messages.volume_of(each) for each in answer.volumes]
 
-    async def publish(self, volume_id: str, node_id: str) -> Publication:
-        """Export a volume to a node."""
-        request = storage_pb2.PublishVolumeRequest(volume_id=volume_id, node_id=node_id)
-        answer = await self._call(self._stub.PublishVolume, request, _CHANGE_SECONDS)
-        return Publication(
-            volume_id=answer.volume_id,
-            node_id=answer.node_id,
-            target=answer.target,
-            portals=tuple(answer.portals),
-            lun=answer.lun,
-            serial=answer.serial,
-            size_bytes=answer.size_bytes,
-            nonce=answer.nonce,
-            key_id=answer.key_id,
+    async def expand(self, volume_id: str, required: int, limit: int) -> Volume:
+        """Grow a volume."""
+        request = storage_pb2.ExpandVolumeRequest(
+            volume_id=volume_id, required_bytes=required, limit_bytes=limit
         )
+        answer = await self._call(self._stub.ExpandVolume, request, _CHANGE_SECONDS)
+        return messages.volume_of(answer)
+
+    async def publish(
+        self, volume_id: str, node_id: str, *, read_only: bool, shared: bool
+    ) -> Publication:
+        """Export a volume to one more node."""
+        request = storage_pb2.PublishVolumeRequest(
+            volume_id=volume_id, node_id=node_id, read_only=read_only, shared=shared
+        )
+        answer = await self._call(self._stub.PublishVolume, request, _CHANGE_SECONDS)
+        return messages.publication_of(answer)
 
     async def unpublish(self, volume_id: str, node_id: str) -> None:
         """Fence a node (an empty name: all) off a volume."""
         request = storage_pb2.UnpublishVolumeRequest(volume_id=volume_id, node_id=node_id)
         await self._call(self._stub.UnpublishVolume, request, _CHANGE_SECONDS)
+
+    async def create_snapshot(self, name: str, volume_id: str) -> Snapshot:
+        """Take a snapshot, or find it taken."""
+        request = storage_pb2.CreateSnapshotRequest(name=name, volume_id=volume_id)
+        answer = await self._call(self._stub.CreateSnapshot, request, _CHANGE_SECONDS)
+        return messages.snapshot_of(answer)
+
+    async def delete_snapshot(self, snapshot_id: str) -> None:
+        """Remove a snapshot."""
+        request = storage_pb2.DeleteSnapshotRequest(snapshot_id=snapshot_id)
+        await self._call(self._stub.DeleteSnapshot, request, _CHANGE_SECONDS)
+
+    async def get_snapshot(self, snapshot_id: str) -> Snapshot:
+        """Find a snapshot."""
+        request = storage_pb2.GetSnapshotRequest(snapshot_id=snapshot_id)
+        answer = await self._call(self._stub.GetSnapshot, request, _READ_SECONDS)
+        return messages.snapshot_of(answer)
+
+    async def snapshots(self) -> list[Snapshot]:
+        """All snapshots."""
+        request = storage_pb2.ListSnapshotsRequest()
+        answer = await self._call(self._stub.ListSnapshots, request, _READ_SECONDS)
+        return [messages.snapshot_of(each) for each in answer.snapshots]
 
     async def _call(
         self,
@@ -167,7 +202,3 @@ class StorageHost:
                     f"Storage host {self.entry.name} ({self.entry.address}): {known}"
                 ) from error
             raise known from error
-
-
-def _volume(message: storage_pb2.Volume) -> Volume:
-    return Volume(message.id, message.name, message.size_bytes, tuple(message.node_ids))

@@ -39,38 +39,91 @@ class GetCapacityRequest(_message.Message):
 Global___GetCapacityRequest: _TypeAlias = GetCapacityRequest  # noqa: Y015
 
 @_typing.final
-class Capacity(_message.Message):
+class GetCapacityResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     HOST_FIELD_NUMBER: _builtins.int
-    VOLUME_GROUP_UUID_FIELD_NUMBER: _builtins.int
-    SIZE_BYTES_FIELD_NUMBER: _builtins.int
-    FREE_BYTES_FIELD_NUMBER: _builtins.int
-    PROVISIONED_BYTES_FIELD_NUMBER: _builtins.int
+    POOLS_FIELD_NUMBER: _builtins.int
     host: _builtins.str
-    volume_group_uuid: _builtins.str
-    size_bytes: _builtins.int
-    """The size of the thin pool."""
-    free_bytes: _builtins.int
-    """What is not yet written in the thin pool."""
-    provisioned_bytes: _builtins.int
-    """The sum of the sizes promised to volumes."""
+    @_builtins.property
+    def pools(self) -> _containers.RepeatedCompositeFieldContainer[Global___Pool]: ...
     def __init__(
         self,
         *,
         host: _builtins.str = ...,
-        volume_group_uuid: _builtins.str = ...,
-        size_bytes: _builtins.int = ...,
-        free_bytes: _builtins.int = ...,
-        provisioned_bytes: _builtins.int = ...,
+        pools: _abc.Iterable[Global___Pool] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["free_bytes", b"free_bytes", "host", b"host", "provisioned_bytes", b"provisioned_bytes", "size_bytes", b"size_bytes", "volume_group_uuid", b"volume_group_uuid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "pools", b"pools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Capacity: _TypeAlias = Capacity  # noqa: Y015
+Global___GetCapacityResponse: _TypeAlias = GetCapacityResponse  # noqa: Y015
+
+@_typing.final
+class Pool(_message.Message):
+    """Where volumes of one kind come from: a thin pool, or the free extents of a
+    volume group.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOLUME_GROUP_FIELD_NUMBER: _builtins.int
+    VOLUME_GROUP_UUID_FIELD_NUMBER: _builtins.int
+    THIN_POOL_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    FREE_BYTES_FIELD_NUMBER: _builtins.int
+    PROVISIONED_BYTES_FIELD_NUMBER: _builtins.int
+    AVAILABLE_BYTES_FIELD_NUMBER: _builtins.int
+    MAXIMUM_VOLUME_BYTES_FIELD_NUMBER: _builtins.int
+    RECLAIMING_BYTES_FIELD_NUMBER: _builtins.int
+    DATA_PERCENT_FIELD_NUMBER: _builtins.int
+    METADATA_PERCENT_FIELD_NUMBER: _builtins.int
+    STOPPED_FIELD_NUMBER: _builtins.int
+    volume_group: _builtins.str
+    volume_group_uuid: _builtins.str
+    thin_pool: _builtins.str
+    """Empty: thick volumes, of the volume group's free extents."""
+    size_bytes: _builtins.int
+    free_bytes: _builtins.int
+    """What is not yet written (thin), or not taken (thick)."""
+    provisioned_bytes: _builtins.int
+    """The sum of the sizes promised to volumes."""
+    available_bytes: _builtins.int
+    """What new volumes may still take together. 0 while a threshold stops them."""
+    maximum_volume_bytes: _builtins.int
+    """The largest volume that can be made now."""
+    reclaiming_bytes: _builtins.int
+    """Of deleted thick volumes, being wiped."""
+    data_percent: _builtins.float
+    """Used parts of a thin pool, 0 to 100."""
+    metadata_percent: _builtins.float
+    stopped: _builtins.str
+    """Why nothing is provisioned here; empty where it is."""
+    def __init__(
+        self,
+        *,
+        volume_group: _builtins.str = ...,
+        volume_group_uuid: _builtins.str = ...,
+        thin_pool: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+        free_bytes: _builtins.int = ...,
+        provisioned_bytes: _builtins.int = ...,
+        available_bytes: _builtins.int = ...,
+        maximum_volume_bytes: _builtins.int = ...,
+        reclaiming_bytes: _builtins.int = ...,
+        data_percent: _builtins.float = ...,
+        metadata_percent: _builtins.float = ...,
+        stopped: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available_bytes", b"available_bytes", "data_percent", b"data_percent", "free_bytes", b"free_bytes", "maximum_volume_bytes", b"maximum_volume_bytes", "metadata_percent", b"metadata_percent", "provisioned_bytes", b"provisioned_bytes", "reclaiming_bytes", b"reclaiming_bytes", "size_bytes", b"size_bytes", "stopped", b"stopped", "thin_pool", b"thin_pool", "volume_group", b"volume_group", "volume_group_uuid", b"volume_group_uuid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Pool: _TypeAlias = Pool  # noqa: Y015
 
 @_typing.final
 class CreateVolumeRequest(_message.Message):
@@ -100,14 +153,29 @@ class CreateVolumeRequest(_message.Message):
     REQUIRED_BYTES_FIELD_NUMBER: _builtins.int
     LIMIT_BYTES_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
+    VOLUME_GROUP_FIELD_NUMBER: _builtins.int
+    THIN_POOL_FIELD_NUMBER: _builtins.int
+    SOURCE_ID_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The CSI name, 1 to 128 bytes of UTF-8."""
     required_bytes: _builtins.int
     limit_bytes: _builtins.int
     """0: no limit."""
+    volume_group: _builtins.str
+    thin_pool: _builtins.str
+    """Empty: a thick volume."""
+    source_id: _builtins.str
+    """The id of the snapshot or volume whose data the new volume begins with; it
+    may be another host's: then source is set.
+    """
     @_builtins.property
     def origin(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """What the volume is for, kept as tags: pv, pvc, namespace."""
+
+    @_builtins.property
+    def source(self) -> Global___Publication:
+        """How to read the source where it is another host's."""
 
     def __init__(
         self,
@@ -116,10 +184,14 @@ class CreateVolumeRequest(_message.Message):
         required_bytes: _builtins.int = ...,
         limit_bytes: _builtins.int = ...,
         origin: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        volume_group: _builtins.str = ...,
+        thin_pool: _builtins.str = ...,
+        source_id: _builtins.str = ...,
+        source: Global___Publication | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit_bytes", b"limit_bytes", "name", b"name", "origin", b"origin", "required_bytes", b"required_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit_bytes", b"limit_bytes", "name", b"name", "origin", b"origin", "required_bytes", b"required_bytes", "source", b"source", "source_id", b"source_id", "thin_pool", b"thin_pool", "volume_group", b"volume_group"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -133,9 +205,20 @@ class Volume(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     NODE_IDS_FIELD_NUMBER: _builtins.int
+    VOLUME_GROUP_FIELD_NUMBER: _builtins.int
+    THIN_POOL_FIELD_NUMBER: _builtins.int
+    SOURCE_ID_FIELD_NUMBER: _builtins.int
+    COPYING_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     size_bytes: _builtins.int
+    volume_group: _builtins.str
+    thin_pool: _builtins.str
+    """Empty: a thick volume."""
+    source_id: _builtins.str
+    """The snapshot or volume whose data it began with; empty: none."""
+    copying: _builtins.bool
+    """Whether data is still being copied into it."""
     @_builtins.property
     def node_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The nodes that the volume is published to."""
@@ -147,10 +230,14 @@ class Volume(_message.Message):
         name: _builtins.str = ...,
         size_bytes: _builtins.int = ...,
         node_ids: _abc.Iterable[_builtins.str] | None = ...,
+        volume_group: _builtins.str = ...,
+        thin_pool: _builtins.str = ...,
+        source_id: _builtins.str = ...,
+        copying: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "name", b"name", "node_ids", b"node_ids", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["copying", b"copying", "id", b"id", "name", b"name", "node_ids", b"node_ids", "size_bytes", b"size_bytes", "source_id", b"source_id", "thin_pool", b"thin_pool", "volume_group", b"volume_group"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -245,22 +332,56 @@ class ListVolumesResponse(_message.Message):
 Global___ListVolumesResponse: _TypeAlias = ListVolumesResponse  # noqa: Y015
 
 @_typing.final
+class ExpandVolumeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOLUME_ID_FIELD_NUMBER: _builtins.int
+    REQUIRED_BYTES_FIELD_NUMBER: _builtins.int
+    LIMIT_BYTES_FIELD_NUMBER: _builtins.int
+    volume_id: _builtins.str
+    required_bytes: _builtins.int
+    limit_bytes: _builtins.int
+    """0: no limit."""
+    def __init__(
+        self,
+        *,
+        volume_id: _builtins.str = ...,
+        required_bytes: _builtins.int = ...,
+        limit_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit_bytes", b"limit_bytes", "required_bytes", b"required_bytes", "volume_id", b"volume_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExpandVolumeRequest: _TypeAlias = ExpandVolumeRequest  # noqa: Y015
+
+@_typing.final
 class PublishVolumeRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     VOLUME_ID_FIELD_NUMBER: _builtins.int
     NODE_ID_FIELD_NUMBER: _builtins.int
+    READ_ONLY_FIELD_NUMBER: _builtins.int
+    SHARED_FIELD_NUMBER: _builtins.int
     volume_id: _builtins.str
     node_id: _builtins.str
+    read_only: _builtins.bool
+    """The target refuses all writes."""
+    shared: _builtins.bool
+    """Other nodes may have it at the same time."""
     def __init__(
         self,
         *,
         volume_id: _builtins.str = ...,
         node_id: _builtins.str = ...,
+        read_only: _builtins.bool = ...,
+        shared: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_id", b"node_id", "volume_id", b"volume_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_id", b"node_id", "read_only", b"read_only", "shared", b"shared", "volume_id", b"volume_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -283,6 +404,7 @@ class Publication(_message.Message):
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     NONCE_FIELD_NUMBER: _builtins.int
     KEY_ID_FIELD_NUMBER: _builtins.int
+    READ_ONLY_FIELD_NUMBER: _builtins.int
     volume_id: _builtins.str
     node_id: _builtins.str
     target: _builtins.str
@@ -291,6 +413,7 @@ class Publication(_message.Message):
     size_bytes: _builtins.int
     nonce: _builtins.str
     key_id: _builtins.str
+    read_only: _builtins.bool
     @_builtins.property
     def portals(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -305,10 +428,11 @@ class Publication(_message.Message):
         size_bytes: _builtins.int = ...,
         nonce: _builtins.str = ...,
         key_id: _builtins.str = ...,
+        read_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_id", b"key_id", "lun", b"lun", "node_id", b"node_id", "nonce", b"nonce", "portals", b"portals", "serial", b"serial", "size_bytes", b"size_bytes", "target", b"target", "volume_id", b"volume_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_id", b"key_id", "lun", b"lun", "node_id", b"node_id", "nonce", b"nonce", "portals", b"portals", "read_only", b"read_only", "serial", b"serial", "size_bytes", b"size_bytes", "target", b"target", "volume_id", b"volume_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -350,3 +474,147 @@ class UnpublishVolumeResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UnpublishVolumeResponse: _TypeAlias = UnpublishVolumeResponse  # noqa: Y015
+
+@_typing.final
+class CreateSnapshotRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VOLUME_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The CSI name, 1 to 128 bytes of UTF-8."""
+    volume_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        volume_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "volume_id", b"volume_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateSnapshotRequest: _TypeAlias = CreateSnapshotRequest  # noqa: Y015
+
+@_typing.final
+class Snapshot(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    VOLUME_ID_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    CREATED_SECONDS_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    name: _builtins.str
+    volume_id: _builtins.str
+    size_bytes: _builtins.int
+    """The size of a volume restored from it."""
+    created_seconds: _builtins.int
+    """When it was taken: seconds since 1970."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        volume_id: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+        created_seconds: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_seconds", b"created_seconds", "id", b"id", "name", b"name", "size_bytes", b"size_bytes", "volume_id", b"volume_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Snapshot: _TypeAlias = Snapshot  # noqa: Y015
+
+@_typing.final
+class DeleteSnapshotRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SNAPSHOT_ID_FIELD_NUMBER: _builtins.int
+    snapshot_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        snapshot_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["snapshot_id", b"snapshot_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteSnapshotRequest: _TypeAlias = DeleteSnapshotRequest  # noqa: Y015
+
+@_typing.final
+class DeleteSnapshotResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteSnapshotResponse: _TypeAlias = DeleteSnapshotResponse  # noqa: Y015
+
+@_typing.final
+class GetSnapshotRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SNAPSHOT_ID_FIELD_NUMBER: _builtins.int
+    snapshot_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        snapshot_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["snapshot_id", b"snapshot_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSnapshotRequest: _TypeAlias = GetSnapshotRequest  # noqa: Y015
+
+@_typing.final
+class ListSnapshotsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSnapshotsRequest: _TypeAlias = ListSnapshotsRequest  # noqa: Y015
+
+@_typing.final
+class ListSnapshotsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SNAPSHOTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def snapshots(self) -> _containers.RepeatedCompositeFieldContainer[Global___Snapshot]: ...
+    def __init__(
+        self,
+        *,
+        snapshots: _abc.Iterable[Global___Snapshot] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["snapshots", b"snapshots"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSnapshotsResponse: _TypeAlias = ListSnapshotsResponse  # noqa: Y015

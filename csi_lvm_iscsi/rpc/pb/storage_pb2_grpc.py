@@ -37,7 +37,7 @@ class StorageStub:
         self.GetCapacity = channel.unary_unary(
                 '/csi_lvm_iscsi.storage.v1.Storage/GetCapacity',
                 request_serializer=csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.GetCapacityRequest.SerializeToString,
-                response_deserializer=csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.Capacity.FromString,
+                response_deserializer=csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.GetCapacityResponse.FromString,
                 _registered_method=True)
         self.CreateVolume = channel.unary_unary(
                 '/csi_lvm_iscsi.storage.v1.Storage/CreateVolume',
@@ -59,6 +59,11 @@ class StorageStub:
                 request_serializer=csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.ListVolumesRequest.SerializeToString,
                 response_deserializer=csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.ListVolumesResponse.FromString,
                 _registered_method=True)
+        self.ExpandVolume = channel.unary_unary(
+                '/csi_lvm_iscsi.storage.v1.Storage/ExpandVolume',
+                request_serializer=csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.ExpandVolumeRequest.SerializeToString,
+                response_deserializer=csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.Volume.FromString,
+                _registered_method=True)
         self.PublishVolume = channel.unary_unary(
                 '/csi_lvm_iscsi.storage.v1.Storage/PublishVolume',
                 request_serializer=csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.PublishVolumeRequest.SerializeToString,
@@ -69,23 +74,45 @@ class StorageStub:
                 request_serializer=csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.UnpublishVolumeRequest.SerializeToString,
                 response_deserializer=csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.UnpublishVolumeResponse.FromString,
                 _registered_method=True)
+        self.CreateSnapshot = channel.unary_unary(
+                '/csi_lvm_iscsi.storage.v1.Storage/CreateSnapshot',
+                request_serializer=csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.CreateSnapshotRequest.SerializeToString,
+                response_deserializer=csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.Snapshot.FromString,
+                _registered_method=True)
+        self.DeleteSnapshot = channel.unary_unary(
+                '/csi_lvm_iscsi.storage.v1.Storage/DeleteSnapshot',
+                request_serializer=csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.DeleteSnapshotRequest.SerializeToString,
+                response_deserializer=csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.DeleteSnapshotResponse.FromString,
+                _registered_method=True)
+        self.GetSnapshot = channel.unary_unary(
+                '/csi_lvm_iscsi.storage.v1.Storage/GetSnapshot',
+                request_serializer=csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.GetSnapshotRequest.SerializeToString,
+                response_deserializer=csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.Snapshot.FromString,
+                _registered_method=True)
+        self.ListSnapshots = channel.unary_unary(
+                '/csi_lvm_iscsi.storage.v1.Storage/ListSnapshots',
+                request_serializer=csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.ListSnapshotsRequest.SerializeToString,
+                response_deserializer=csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.ListSnapshotsResponse.FromString,
+                _registered_method=True)
 
 
 class StorageServicer:
     """Missing associated documentation comment in .proto file."""
 
     def GetCapacity(self, request, context):
-        """The volume group behind this host and the space in it.
+        """The pools of this host and the space in them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateVolume(self, request, context):
-        """Makes the logical volume, or answers with the one that already has the name.
-        ALREADY_EXISTS: it exists with another size or other parameters.
+        """Makes the volume in the pool named, or answers with the one that already has
+        the name in the pool's volume group. With a source the data of that is in it;
+        where it has to be copied, ABORTED tells how far that is: call again.
+        ALREADY_EXISTS: it exists with another size, provisioner or source.
         OUT_OF_RANGE: no volume of this size can ever exist here.
-        RESOURCE_EXHAUSTED: there is no space now; another host may have it.
+        RESOURCE_EXHAUSTED: there is no space now; another pool may have it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -111,8 +138,17 @@ class StorageServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExpandVolume(self, request, context):
+        """Grows the volume to at least required_bytes, also while nodes write to it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def PublishVolume(self, request, context):
-        """Exports the volume to one node. FAILED_PRECONDITION: published elsewhere.
+        """Exports the volume, or a snapshot, to one more node.
+        FAILED_PRECONDITION: published elsewhere, and not shared.
+        ALREADY_EXISTS: published to this node, but otherwise read-only or not.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -126,13 +162,41 @@ class StorageServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateSnapshot(self, request, context):
+        """Takes the snapshot, or answers with the one that already has the name.
+        ALREADY_EXISTS: it exists of another volume.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteSnapshot(self, request, context):
+        """OK also when the snapshot is gone. FAILED_PRECONDITION: it is being read.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSnapshot(self, request, context):
+        """NOT_FOUND: there is no such snapshot here.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSnapshots(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_StorageServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'GetCapacity': grpc.unary_unary_rpc_method_handler(
                     servicer.GetCapacity,
                     request_deserializer=csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.GetCapacityRequest.FromString,
-                    response_serializer=csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.Capacity.SerializeToString,
+                    response_serializer=csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.GetCapacityResponse.SerializeToString,
             ),
             'CreateVolume': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateVolume,
@@ -154,6 +218,11 @@ def add_StorageServicer_to_server(servicer, server):
                     request_deserializer=csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.ListVolumesRequest.FromString,
                     response_serializer=csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.ListVolumesResponse.SerializeToString,
             ),
+            'ExpandVolume': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExpandVolume,
+                    request_deserializer=csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.ExpandVolumeRequest.FromString,
+                    response_serializer=csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.Volume.SerializeToString,
+            ),
             'PublishVolume': grpc.unary_unary_rpc_method_handler(
                     servicer.PublishVolume,
                     request_deserializer=csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.PublishVolumeRequest.FromString,
@@ -163,6 +232,26 @@ def add_StorageServicer_to_server(servicer, server):
                     servicer.UnpublishVolume,
                     request_deserializer=csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.UnpublishVolumeRequest.FromString,
                     response_serializer=csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.UnpublishVolumeResponse.SerializeToString,
+            ),
+            'CreateSnapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateSnapshot,
+                    request_deserializer=csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.CreateSnapshotRequest.FromString,
+                    response_serializer=csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.Snapshot.SerializeToString,
+            ),
+            'DeleteSnapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteSnapshot,
+                    request_deserializer=csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.DeleteSnapshotRequest.FromString,
+                    response_serializer=csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.DeleteSnapshotResponse.SerializeToString,
+            ),
+            'GetSnapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSnapshot,
+                    request_deserializer=csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.GetSnapshotRequest.FromString,
+                    response_serializer=csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.Snapshot.SerializeToString,
+            ),
+            'ListSnapshots': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSnapshots,
+                    request_deserializer=csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.ListSnapshotsRequest.FromString,
+                    response_serializer=csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.ListSnapshotsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -191,7 +280,7 @@ class Storage:
             target,
             '/csi_lvm_iscsi.storage.v1.Storage/GetCapacity',
             csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.GetCapacityRequest.SerializeToString,
-            csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.Capacity.FromString,
+            csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.GetCapacityResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -311,6 +400,33 @@ class Storage:
             _registered_method=True)
 
     @staticmethod
+    def ExpandVolume(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/csi_lvm_iscsi.storage.v1.Storage/ExpandVolume',
+            csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.ExpandVolumeRequest.SerializeToString,
+            csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.Volume.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def PublishVolume(request,
             target,
             options=(),
@@ -354,6 +470,114 @@ class Storage:
             '/csi_lvm_iscsi.storage.v1.Storage/UnpublishVolume',
             csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.UnpublishVolumeRequest.SerializeToString,
             csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.UnpublishVolumeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/csi_lvm_iscsi.storage.v1.Storage/CreateSnapshot',
+            csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.CreateSnapshotRequest.SerializeToString,
+            csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.Snapshot.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/csi_lvm_iscsi.storage.v1.Storage/DeleteSnapshot',
+            csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.DeleteSnapshotRequest.SerializeToString,
+            csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.DeleteSnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/csi_lvm_iscsi.storage.v1.Storage/GetSnapshot',
+            csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.GetSnapshotRequest.SerializeToString,
+            csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.Snapshot.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSnapshots(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/csi_lvm_iscsi.storage.v1.Storage/ListSnapshots',
+            csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.ListSnapshotsRequest.SerializeToString,
+            csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.ListSnapshotsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -36,48 +36,80 @@ class StorageStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> StorageAsyncStub: ...
-    GetCapacity: _grpc.UnaryUnaryMultiCallable[_storage_pb2.GetCapacityRequest, _storage_pb2.Capacity]
-    """The volume group behind this host and the space in it."""
+    GetCapacity: _grpc.UnaryUnaryMultiCallable[_storage_pb2.GetCapacityRequest, _storage_pb2.GetCapacityResponse]
+    """The pools of this host and the space in them."""
     CreateVolume: _grpc.UnaryUnaryMultiCallable[_storage_pb2.CreateVolumeRequest, _storage_pb2.Volume]
-    """Makes the logical volume, or answers with the one that already has the name.
-    ALREADY_EXISTS: it exists with another size or other parameters.
+    """Makes the volume in the pool named, or answers with the one that already has
+    the name in the pool's volume group. With a source the data of that is in it;
+    where it has to be copied, ABORTED tells how far that is: call again.
+    ALREADY_EXISTS: it exists with another size, provisioner or source.
     OUT_OF_RANGE: no volume of this size can ever exist here.
-    RESOURCE_EXHAUSTED: there is no space now; another host may have it.
+    RESOURCE_EXHAUSTED: there is no space now; another pool may have it.
     """
     DeleteVolume: _grpc.UnaryUnaryMultiCallable[_storage_pb2.DeleteVolumeRequest, _storage_pb2.DeleteVolumeResponse]
     """OK also when the volume is gone. FAILED_PRECONDITION: it is published."""
     GetVolume: _grpc.UnaryUnaryMultiCallable[_storage_pb2.GetVolumeRequest, _storage_pb2.Volume]
     """NOT_FOUND: there is no such volume here."""
     ListVolumes: _grpc.UnaryUnaryMultiCallable[_storage_pb2.ListVolumesRequest, _storage_pb2.ListVolumesResponse]
+    ExpandVolume: _grpc.UnaryUnaryMultiCallable[_storage_pb2.ExpandVolumeRequest, _storage_pb2.Volume]
+    """Grows the volume to at least required_bytes, also while nodes write to it."""
     PublishVolume: _grpc.UnaryUnaryMultiCallable[_storage_pb2.PublishVolumeRequest, _storage_pb2.Publication]
-    """Exports the volume to one node. FAILED_PRECONDITION: published elsewhere."""
+    """Exports the volume, or a snapshot, to one more node.
+    FAILED_PRECONDITION: published elsewhere, and not shared.
+    ALREADY_EXISTS: published to this node, but otherwise read-only or not.
+    """
     UnpublishVolume: _grpc.UnaryUnaryMultiCallable[_storage_pb2.UnpublishVolumeRequest, _storage_pb2.UnpublishVolumeResponse]
     """Fences the node (an empty node_id: every node) away from the volume and
     answers only when none of its writes can reach the volume any more.
     """
+    CreateSnapshot: _grpc.UnaryUnaryMultiCallable[_storage_pb2.CreateSnapshotRequest, _storage_pb2.Snapshot]
+    """Takes the snapshot, or answers with the one that already has the name.
+    ALREADY_EXISTS: it exists of another volume.
+    """
+    DeleteSnapshot: _grpc.UnaryUnaryMultiCallable[_storage_pb2.DeleteSnapshotRequest, _storage_pb2.DeleteSnapshotResponse]
+    """OK also when the snapshot is gone. FAILED_PRECONDITION: it is being read."""
+    GetSnapshot: _grpc.UnaryUnaryMultiCallable[_storage_pb2.GetSnapshotRequest, _storage_pb2.Snapshot]
+    """NOT_FOUND: there is no such snapshot here."""
+    ListSnapshots: _grpc.UnaryUnaryMultiCallable[_storage_pb2.ListSnapshotsRequest, _storage_pb2.ListSnapshotsResponse]
 
 @_typing.type_check_only
 class StorageAsyncStub(StorageStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
-    GetCapacity: _aio.UnaryUnaryMultiCallable[_storage_pb2.GetCapacityRequest, _storage_pb2.Capacity]  # type: ignore[assignment]
-    """The volume group behind this host and the space in it."""
+    GetCapacity: _aio.UnaryUnaryMultiCallable[_storage_pb2.GetCapacityRequest, _storage_pb2.GetCapacityResponse]  # type: ignore[assignment]
+    """The pools of this host and the space in them."""
     CreateVolume: _aio.UnaryUnaryMultiCallable[_storage_pb2.CreateVolumeRequest, _storage_pb2.Volume]  # type: ignore[assignment]
-    """Makes the logical volume, or answers with the one that already has the name.
-    ALREADY_EXISTS: it exists with another size or other parameters.
+    """Makes the volume in the pool named, or answers with the one that already has
+    the name in the pool's volume group. With a source the data of that is in it;
+    where it has to be copied, ABORTED tells how far that is: call again.
+    ALREADY_EXISTS: it exists with another size, provisioner or source.
     OUT_OF_RANGE: no volume of this size can ever exist here.
-    RESOURCE_EXHAUSTED: there is no space now; another host may have it.
+    RESOURCE_EXHAUSTED: there is no space now; another pool may have it.
     """
     DeleteVolume: _aio.UnaryUnaryMultiCallable[_storage_pb2.DeleteVolumeRequest, _storage_pb2.DeleteVolumeResponse]  # type: ignore[assignment]
     """OK also when the volume is gone. FAILED_PRECONDITION: it is published."""
     GetVolume: _aio.UnaryUnaryMultiCallable[_storage_pb2.GetVolumeRequest, _storage_pb2.Volume]  # type: ignore[assignment]
     """NOT_FOUND: there is no such volume here."""
     ListVolumes: _aio.UnaryUnaryMultiCallable[_storage_pb2.ListVolumesRequest, _storage_pb2.ListVolumesResponse]  # type: ignore[assignment]
+    ExpandVolume: _aio.UnaryUnaryMultiCallable[_storage_pb2.ExpandVolumeRequest, _storage_pb2.Volume]  # type: ignore[assignment]
+    """Grows the volume to at least required_bytes, also while nodes write to it."""
     PublishVolume: _aio.UnaryUnaryMultiCallable[_storage_pb2.PublishVolumeRequest, _storage_pb2.Publication]  # type: ignore[assignment]
-    """Exports the volume to one node. FAILED_PRECONDITION: published elsewhere."""
+    """Exports the volume, or a snapshot, to one more node.
+    FAILED_PRECONDITION: published elsewhere, and not shared.
+    ALREADY_EXISTS: published to this node, but otherwise read-only or not.
+    """
     UnpublishVolume: _aio.UnaryUnaryMultiCallable[_storage_pb2.UnpublishVolumeRequest, _storage_pb2.UnpublishVolumeResponse]  # type: ignore[assignment]
     """Fences the node (an empty node_id: every node) away from the volume and
     answers only when none of its writes can reach the volume any more.
     """
+    CreateSnapshot: _aio.UnaryUnaryMultiCallable[_storage_pb2.CreateSnapshotRequest, _storage_pb2.Snapshot]  # type: ignore[assignment]
+    """Takes the snapshot, or answers with the one that already has the name.
+    ALREADY_EXISTS: it exists of another volume.
+    """
+    DeleteSnapshot: _aio.UnaryUnaryMultiCallable[_storage_pb2.DeleteSnapshotRequest, _storage_pb2.DeleteSnapshotResponse]  # type: ignore[assignment]
+    """OK also when the snapshot is gone. FAILED_PRECONDITION: it is being read."""
+    GetSnapshot: _aio.UnaryUnaryMultiCallable[_storage_pb2.GetSnapshotRequest, _storage_pb2.Snapshot]  # type: ignore[assignment]
+    """NOT_FOUND: there is no such snapshot here."""
+    ListSnapshots: _aio.UnaryUnaryMultiCallable[_storage_pb2.ListSnapshotsRequest, _storage_pb2.ListSnapshotsResponse]  # type: ignore[assignment]
 
 class StorageServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -85,8 +117,8 @@ class StorageServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _storage_pb2.GetCapacityRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_storage_pb2.Capacity, _abc.Awaitable[_storage_pb2.Capacity]]:
-        """The volume group behind this host and the space in it."""
+    ) -> _typing.Union[_storage_pb2.GetCapacityResponse, _abc.Awaitable[_storage_pb2.GetCapacityResponse]]:
+        """The pools of this host and the space in them."""
 
     @_abc_1.abstractmethod
     def CreateVolume(
@@ -94,10 +126,12 @@ class StorageServicer(metaclass=_abc_1.ABCMeta):
         request: _storage_pb2.CreateVolumeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_storage_pb2.Volume, _abc.Awaitable[_storage_pb2.Volume]]:
-        """Makes the logical volume, or answers with the one that already has the name.
-        ALREADY_EXISTS: it exists with another size or other parameters.
+        """Makes the volume in the pool named, or answers with the one that already has
+        the name in the pool's volume group. With a source the data of that is in it;
+        where it has to be copied, ABORTED tells how far that is: call again.
+        ALREADY_EXISTS: it exists with another size, provisioner or source.
         OUT_OF_RANGE: no volume of this size can ever exist here.
-        RESOURCE_EXHAUSTED: there is no space now; another host may have it.
+        RESOURCE_EXHAUSTED: there is no space now; another pool may have it.
         """
 
     @_abc_1.abstractmethod
@@ -124,12 +158,23 @@ class StorageServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_storage_pb2.ListVolumesResponse, _abc.Awaitable[_storage_pb2.ListVolumesResponse]]: ...
 
     @_abc_1.abstractmethod
+    def ExpandVolume(
+        self,
+        request: _storage_pb2.ExpandVolumeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_storage_pb2.Volume, _abc.Awaitable[_storage_pb2.Volume]]:
+        """Grows the volume to at least required_bytes, also while nodes write to it."""
+
+    @_abc_1.abstractmethod
     def PublishVolume(
         self,
         request: _storage_pb2.PublishVolumeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_storage_pb2.Publication, _abc.Awaitable[_storage_pb2.Publication]]:
-        """Exports the volume to one node. FAILED_PRECONDITION: published elsewhere."""
+        """Exports the volume, or a snapshot, to one more node.
+        FAILED_PRECONDITION: published elsewhere, and not shared.
+        ALREADY_EXISTS: published to this node, but otherwise read-only or not.
+        """
 
     @_abc_1.abstractmethod
     def UnpublishVolume(
@@ -140,5 +185,38 @@ class StorageServicer(metaclass=_abc_1.ABCMeta):
         """Fences the node (an empty node_id: every node) away from the volume and
         answers only when none of its writes can reach the volume any more.
         """
+
+    @_abc_1.abstractmethod
+    def CreateSnapshot(
+        self,
+        request: _storage_pb2.CreateSnapshotRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_storage_pb2.Snapshot, _abc.Awaitable[_storage_pb2.Snapshot]]:
+        """Takes the snapshot, or answers with the one that already has the name.
+        ALREADY_EXISTS: it exists of another volume.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteSnapshot(
+        self,
+        request: _storage_pb2.DeleteSnapshotRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_storage_pb2.DeleteSnapshotResponse, _abc.Awaitable[_storage_pb2.DeleteSnapshotResponse]]:
+        """OK also when the snapshot is gone. FAILED_PRECONDITION: it is being read."""
+
+    @_abc_1.abstractmethod
+    def GetSnapshot(
+        self,
+        request: _storage_pb2.GetSnapshotRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_storage_pb2.Snapshot, _abc.Awaitable[_storage_pb2.Snapshot]]:
+        """NOT_FOUND: there is no such snapshot here."""
+
+    @_abc_1.abstractmethod
+    def ListSnapshots(
+        self,
+        request: _storage_pb2.ListSnapshotsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_storage_pb2.ListSnapshotsResponse, _abc.Awaitable[_storage_pb2.ListSnapshotsResponse]]: ...
 
 def add_StorageServicer_to_server(servicer: StorageServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from csi_lvm_iscsi.initiator.blocking import bounded
+from csi_lvm_iscsi.initiator.node_records import NodeRecords
 from csi_lvm_iscsi.model.errors import DriverError, TookTooLong
 from csi_lvm_iscsi.node import host_rules
-from csi_lvm_iscsi.node.blocking import bounded
 from csi_lvm_iscsi.node.mounts import Mounts
-from csi_lvm_iscsi.node.node_records import NodeRecords
 from tests.unit.node.host import Host
 
 

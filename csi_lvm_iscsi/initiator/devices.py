@@ -10,10 +10,10 @@ from pathlib import Path
 import structlog
 
 from csi_lvm_iscsi.commands.waiting import until, until_async
+from csi_lvm_iscsi.initiator.blocking import bounded, start, within
+from csi_lvm_iscsi.initiator.sessions import Session
 from csi_lvm_iscsi.model.errors import FailedPrecondition
 from csi_lvm_iscsi.model.sizes import human
-from csi_lvm_iscsi.node.blocking import bounded, start, within
-from csi_lvm_iscsi.node.sessions import Session
 
 _log = structlog.get_logger()
 

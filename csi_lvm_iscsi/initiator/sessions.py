@@ -5,9 +5,9 @@ from pathlib import Path
 
 from csi_lvm_iscsi.commands.runner import Completed, Runner, Where
 from csi_lvm_iscsi.commands.waiting import until
+from csi_lvm_iscsi.initiator.iscsiadm import Exit, explain
+from csi_lvm_iscsi.initiator.node_records import INTERFACE, LOGIN_SECONDS
 from csi_lvm_iscsi.model.errors import DriverError, FailedPrecondition, Unavailable
-from csi_lvm_iscsi.node.iscsiadm import Exit, explain
-from csi_lvm_iscsi.node.node_records import INTERFACE, LOGIN_SECONDS
 
 LOGGED_IN = "LOGGED_IN"
 # A killed iscsiadm does not stop iscsid, which would still make the session: so this is more than

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from csi_lvm_iscsi.initiator.node_records import NodeRecords
 from csi_lvm_iscsi.model import names
-from csi_lvm_iscsi.node.node_records import NodeRecords
 from tests.unit.node.host import PORTAL, Host
 from tests.unit.node.record import VOLUME
 

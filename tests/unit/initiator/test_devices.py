@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from csi_lvm_iscsi.initiator.devices import Device, Devices
 from csi_lvm_iscsi.model.errors import DriverError, TookTooLong
-from csi_lvm_iscsi.node.devices import Device, Devices
 from csi_lvm_iscsi.node.filesystems import FileSystems
 from tests.unit.node.host import Host
 

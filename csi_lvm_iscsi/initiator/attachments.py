@@ -4,12 +4,12 @@ from collections.abc import Mapping
 
 import structlog
 
+from csi_lvm_iscsi.initiator.devices import Device, Devices
+from csi_lvm_iscsi.initiator.node_records import NodeRecords
+from csi_lvm_iscsi.initiator.sessions import LOGGED_IN, Session, Sessions
 from csi_lvm_iscsi.model import chap, names
 from csi_lvm_iscsi.model.errors import FailedPrecondition
 from csi_lvm_iscsi.model.publications import Publication
-from csi_lvm_iscsi.node.devices import Device, Devices
-from csi_lvm_iscsi.node.node_records import NodeRecords
-from csi_lvm_iscsi.node.sessions import LOGGED_IN, Session, Sessions
 
 _log = structlog.get_logger()
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from csi_lvm_iscsi.commands.runner import CommandFailed, Runner, Where
+from csi_lvm_iscsi.initiator.iscsiadm import Exit, explain
 from csi_lvm_iscsi.model.errors import DriverError
-from csi_lvm_iscsi.node.iscsiadm import Exit, explain
 from csi_lvm_iscsi.records import files
 
 INTERFACE = "csi-lvm-iscsi"
