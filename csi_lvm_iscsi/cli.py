@@ -68,8 +68,13 @@ async def _controller(arguments: argparse.Namespace, registry: CollectorRegistry
 async def _storage(arguments: argparse.Namespace, registry: CollectorRegistry) -> None:
     from csi_lvm_iscsi.commands.runner import ProcessRunner
     from csi_lvm_iscsi.storage import instance
-    from csi_lvm_iscsi.storage.service import Settings, serve
+    from csi_lvm_iscsi.storage.pools import Place
+    from csi_lvm_iscsi.storage.service import serve
+    from csi_lvm_iscsi.storage.wiring import Settings
 
+    places = [*arguments.thin_pool, *arguments.thick]
+    if not places:
+        raise DriverError("It is told of no place for volumes: give --thin-pool or --thick.")
     lock = await instance.hold(arguments.state_dir)
     settings = Settings(
         host=arguments.node_id,
@@ -78,7 +83,8 @@ async def _storage(arguments: argparse.Namespace, registry: CollectorRegistry) -
         keys=KeyDirectory(arguments.chap_keys),
         state_directory=arguments.state_dir,
         portals=tuple(arguments.portal),
-        thin_pool=arguments.thin_pool,
+        places=tuple(map(Place.parse, places)),
+        over_provision=arguments.over_provision,
     )
     await serve(settings, ProcessRunner(inherit=(lock,)), registry)
 
@@ -154,10 +160,25 @@ def _parser() -> argparse.ArgumentParser:
     )
     storage.add_argument(
         "--thin-pool",
-        required=True,
+        action="append",
+        default=[],
         type=_thin_pool,
         metavar="VG/POOL",
-        help="the thin pool that volumes are in",
+        help="a thin pool for volumes; can be given again",
+    )
+    storage.add_argument(
+        "--thick",
+        action="append",
+        default=[],
+        metavar="VG",
+        help="a volume group for thick volumes; can be given again",
+    )
+    storage.add_argument(
+        "--over-provision",
+        type=float,
+        default=10.0,
+        metavar="RATIO",
+        help="promise so many times a thin pool's size to volumes (default: %(default)s)",
     )
 
     node = roles.add_parser("node", parents=[common], help="CSI Identity and Node of this host")

@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from csi_lvm_iscsi.commands.runner import Runner
-from csi_lvm_iscsi.storage.service import Parts, Settings, wire
+from csi_lvm_iscsi.storage.pools import Place
 from csi_lvm_iscsi.storage.tgt.socket import Management
 from csi_lvm_iscsi.storage.tgt.target import Tgtd
+from csi_lvm_iscsi.storage.volumes import Wanted
+from csi_lvm_iscsi.storage.wiring import Parts, Settings, wire
 
 NAME = "pvc-crash"
 NODE = "compute-1"
 NONCE = "0123456789abcdef"
 MIB = 1 << 20
+POOL = Place("vg0", "pool")
 
 
 @dataclass(frozen=True)
@@ -35,19 +38,23 @@ SCENARIOS: Mapping[str, Scenario] = {
 
 
 async def _create(parts: Parts) -> None:
-    await parts.volumes.create(NAME, 8 * MIB, 0, {"pvc": "crash"})
+    await parts.volumes.ensure(Wanted(NAME, 8 * MIB, 0, POOL, {"pvc": "crash"}))
 
 
 async def _publish(parts: Parts) -> None:
-    await parts.publications.publish(parts.volumes.id_of(NAME), NODE, read_only=False, shared=False)
+    await parts.publications.publish(
+        parts.volumes.id_of(NAME, POOL.volume_group), NODE, read_only=False, shared=False
+    )
 
 
 async def _unpublish(parts: Parts) -> None:
-    await parts.publications.unpublish(parts.volumes.id_of(NAME), NODE)
+    await parts.publications.unpublish(parts.volumes.id_of(NAME, POOL.volume_group), NODE)
 
 
 async def _delete(parts: Parts) -> None:
-    await parts.publications.delete_volume(parts.volumes.id_of(NAME))
+    volume_id = parts.volumes.id_of(NAME, POOL.volume_group)
+    await parts.publications.ensure_unpublished(volume_id)
+    await parts.volumes.delete(volume_id)
 
 
 VERBS: Mapping[str, Callable[[Parts], Awaitable[None]]] = {
@@ -75,9 +82,10 @@ async def call(
         keys={"k1": b"a key for tests"},
         state_directory=state_directory,
         portals=("10.77.0.11:3260",),
-        thin_pool="vg0/pool",
+        places=(POOL,),
+        over_provision=10.0,
     )
     tgtd = Tgtd(management, new_tid=lambda: tid)
     parts = wire(settings, runner, tgtd, new_nonce=lambda: NONCE, device_root=device_root)
-    await parts.volumes.refresh()
+    await parts.catalog.refresh()
     await VERBS[verb](parts)

@@ -1,16 +1,20 @@
 """CSI Controller: protobuf to model and back."""
 
-from collections.abc import Sequence
-
 from grpc import aio
 from prometheus_client import CollectorRegistry
 
+from csi_lvm_iscsi.controller.messages import (
+    page,
+    snapshot_message,
+    source_id_of,
+    volume_entry,
+    volume_message,
+)
+from csi_lvm_iscsi.controller.snapshots import Snapshots
 from csi_lvm_iscsi.controller.volumes import Volumes
-from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.model.access import check_all
-from csi_lvm_iscsi.model.errors import Aborted, InvalidArgument
+from csi_lvm_iscsi.model.errors import InvalidArgument
 from csi_lvm_iscsi.model.parameters import Parameters
-from csi_lvm_iscsi.model.volumes import Volume
 from csi_lvm_iscsi.rpc import server
 from csi_lvm_iscsi.rpc.capabilities import capability_of
 from csi_lvm_iscsi.rpc.identity import IdentityService
@@ -25,13 +29,17 @@ _CAPABILITIES = (
     _Rpc.LIST_VOLUMES_PUBLISHED_NODES,
     _Rpc.GET_CAPACITY,
     _Rpc.SINGLE_NODE_MULTI_WRITER,
+    _Rpc.CREATE_DELETE_SNAPSHOT,
+    _Rpc.LIST_SNAPSHOTS,
+    _Rpc.GET_SNAPSHOT,
+    _Rpc.CLONE_VOLUME,
 )
 
 
 async def serve(endpoint: str, inventory: Inventory, registry: CollectorRegistry) -> None:
     """Run the role until it is told to end."""
     # The stubs call unimplemented verbs abstract; gRPC answers UNIMPLEMENTED for them.
-    service = ControllerService(Volumes(inventory))  # type: ignore[abstract]
+    service = ControllerService(Volumes(inventory), Snapshots(inventory))  # type: ignore[abstract]
 
     def add_services(grpc_server: aio.Server) -> None:
         csi_pb2_grpc.add_IdentityServicer_to_server(IdentityService(), grpc_server)
@@ -43,8 +51,9 @@ async def serve(endpoint: str, inventory: Inventory, registry: CollectorRegistry
 class ControllerService(csi_pb2_grpc.ControllerServicer):
     """The verbs of CSI Controller that the driver has. The others answer UNIMPLEMENTED."""
 
-    def __init__(self, volumes: Volumes) -> None:
+    def __init__(self, volumes: Volumes, snapshots: Snapshots) -> None:
         self._volumes = volumes
+        self._snapshots = snapshots
 
     async def ControllerGetCapabilities(
         self, request: csi_pb2.ControllerGetCapabilitiesRequest, context: object
@@ -65,15 +74,14 @@ class ControllerService(csi_pb2_grpc.ControllerServicer):
         parameters = Parameters.parse(request.parameters)
         if request.mutable_parameters:
             raise InvalidArgument("Volumes have no mutable parameters: remove them.")
-        if request.HasField("volume_content_source"):
-            raise InvalidArgument("Volumes are made empty: remove volume_content_source.")
         volume = await self._volumes.create(
             request.name,
             request.capacity_range.required_bytes,
             request.capacity_range.limit_bytes,
             parameters,
+            source_id_of(request),
         )
-        return csi_pb2.CreateVolumeResponse(volume=_message(volume))
+        return csi_pb2.CreateVolumeResponse(volume=volume_message(volume))
 
     async def DeleteVolume(
         self, request: csi_pb2.DeleteVolumeRequest, context: object
@@ -134,12 +142,51 @@ class ControllerService(csi_pb2_grpc.ControllerServicer):
         self, request: csi_pb2.ListVolumesRequest, context: object
     ) -> csi_pb2.ListVolumesResponse:
         """A page of the volumes, in the order of their ids."""
-        if request.max_entries < 0:
-            raise InvalidArgument("max_entries cannot be negative.")
-        page, following = _page(
+        shown, following = page(
             await self._volumes.all(), request.starting_token, request.max_entries
         )
-        return csi_pb2.ListVolumesResponse(entries=map(_entry, page), next_token=following)
+        return csi_pb2.ListVolumesResponse(entries=map(volume_entry, shown), next_token=following)
+
+    async def CreateSnapshot(
+        self, request: csi_pb2.CreateSnapshotRequest, context: object
+    ) -> csi_pb2.CreateSnapshotResponse:
+        """Take a snapshot."""
+        _require(name=request.name, source_volume_id=request.source_volume_id)
+        if request.parameters:
+            raise InvalidArgument(
+                f"Snapshots have no parameters, but {', '.join(request.parameters)} is given: "
+                "remove it from the VolumeSnapshotClass."
+            )
+        snapshot = await self._snapshots.create(request.name, request.source_volume_id)
+        return csi_pb2.CreateSnapshotResponse(snapshot=snapshot_message(snapshot))
+
+    async def DeleteSnapshot(
+        self, request: csi_pb2.DeleteSnapshotRequest, context: object
+    ) -> csi_pb2.DeleteSnapshotResponse:
+        """Remove a snapshot."""
+        _require(snapshot_id=request.snapshot_id)
+        await self._snapshots.delete(request.snapshot_id)
+        return csi_pb2.DeleteSnapshotResponse()
+
+    async def GetSnapshot(
+        self, request: csi_pb2.GetSnapshotRequest, context: object
+    ) -> csi_pb2.GetSnapshotResponse:
+        """Find a snapshot."""
+        _require(snapshot_id=request.snapshot_id)
+        snapshot = await self._snapshots.get(request.snapshot_id)
+        return csi_pb2.GetSnapshotResponse(snapshot=snapshot_message(snapshot))
+
+    async def ListSnapshots(
+        self, request: csi_pb2.ListSnapshotsRequest, context: object
+    ) -> csi_pb2.ListSnapshotsResponse:
+        """A page of the snapshots, in the order of their ids."""
+        snapshots = await self._snapshots.all(request.snapshot_id, request.source_volume_id)
+        shown, following = page(snapshots, request.starting_token, request.max_entries)
+        entry = csi_pb2.ListSnapshotsResponse.Entry
+        return csi_pb2.ListSnapshotsResponse(
+            entries=[entry(snapshot=snapshot_message(each)) for each in shown],
+            next_token=following,
+        )
 
     async def GetCapacity(
         self, request: csi_pb2.GetCapacityRequest, context: object
@@ -166,30 +213,3 @@ def _require(**fields: str) -> None:
     for field, value in fields.items():
         if not value:
             raise InvalidArgument(f"The request has no {field}; set it.")
-
-
-def _page(
-    volumes: Sequence[Volume], starting_token: str, max_entries: int
-) -> tuple[Sequence[Volume], str]:
-    """The volumes after the one that the token names, and the token of the next page.
-
-    A token is the id of the last volume shown: it stays good while volumes come and go. Raises
-    Aborted, as CSI has it, for what is no token.
-    """
-    if starting_token and not names.is_volume_id(starting_token):
-        raise Aborted("The starting_token is not one that ListVolumes gave: list from the start.")
-    rest = [each for each in volumes if each.id > starting_token]
-    if not max_entries or len(rest) <= max_entries:
-        return rest, ""
-    return rest[:max_entries], rest[max_entries - 1].id
-
-
-def _entry(volume: Volume) -> csi_pb2.ListVolumesResponse.Entry:
-    return csi_pb2.ListVolumesResponse.Entry(
-        volume=_message(volume),
-        status=csi_pb2.ListVolumesResponse.VolumeStatus(published_node_ids=volume.node_ids),
-    )
-
-
-def _message(volume: Volume) -> csi_pb2.Volume:
-    return csi_pb2.Volume(volume_id=volume.id, capacity_bytes=volume.size_bytes)

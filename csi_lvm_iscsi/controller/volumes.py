@@ -2,14 +2,17 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import structlog
 
 from csi_lvm_iscsi.controller.placement import free_order
+from csi_lvm_iscsi.controller.sources import Source, Sources
 from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.model.errors import (
+    AlreadyExists,
     DriverError,
     NotFound,
     OutOfRange,
@@ -28,33 +31,100 @@ T = TypeVar("T")
 Place = tuple[StorageHost, Pool]
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A volume that is asked for. Sizes are bytes."""
+
+    name: str
+    required: int
+    limit: int
+    origin: Mapping[str, str]
+    source_id: str
+
+
 class Volumes:
     """The volumes of all storage hosts."""
 
     def __init__(self, inventory: Inventory) -> None:
         self._inventory = inventory
+        self._sources = Sources(inventory)
         # The storage hosts hold volumes; names are held here, as a name has no host yet.
         self._names = InFlight()
 
-    async def create(self, name: str, required: int, limit: int, parameters: Parameters) -> Volume:
+    async def create(
+        self, name: str, required: int, limit: int, parameters: Parameters, source_id: str = ""
+    ) -> Volume:
         """Make the volume, or answer with the one that has the name on any host that answers.
 
-        The hosts are tried in order of free space: others place volumes at the same time, so the
-        one that looked best may be full. Raises OutOfSpace, OutOfRange or Unavailable where none
-        can take it, saying why for each.
+        The pools are tried in order of free space: others place volumes at the same time, so the
+        one that looked best may be full. One of a source is made beside it if it can be. Raises
+        NotFound without the source, OutOfSpace, OutOfRange or Unavailable where none can take it,
+        saying why for each.
         """
-        names.check_volume_name(name)
+        names.check_name(name)
+        wanted = _Wanted(name, required, limit, parameters.origin, source_id)
         with self._names.hold(name, "CreateVolume"):
-            places = await self._place_of(name) or await self._candidates(parameters)
+            found = await self._find(name)
+            if found is not None:
+                return await self._again(wanted, parameters, *found)
+            source = await self._sources.find(source_id) if source_id else None
             refusals: list[DriverError] = []
-            for host, pool in places:
+            for host, pool in await self._places(parameters, source):
                 try:
-                    return await host.create(
-                        name, required, limit, pool=pool, origin=parameters.origin
-                    )
+                    return await self._make(wanted, host, pool, source)
                 except (OutOfSpace, OutOfRange) as error:
                     refusals.append(error)
-            raise _why_none(refusals)
+            raise _why_none(refusals, parameters)
+
+    async def _again(
+        self, wanted: _Wanted, parameters: Parameters, host: StorageHost, volume: Volume
+    ) -> Volume:
+        """Answer for a volume that there is, or go on with one that was begun."""
+        if bool(volume.thin_pool) != (parameters.provisioner == "thin"):
+            raise AlreadyExists(
+                f"Volume {wanted.name} exists and is not {parameters.provisioner}: choose another "
+                "name, or delete it first."
+            )
+        pool = next(each for each in await host.pools() if _is_of(volume, each))
+        if volume.copying:
+            source = await self._sources.find(volume.source_id)
+            return await self._make(wanted, host, pool, source)
+        made = await host.create(
+            wanted.name,
+            wanted.required,
+            wanted.limit,
+            pool=pool,
+            origin=wanted.origin,
+            source_id=wanted.source_id,
+        )
+        if wanted.source_id:
+            await self._sources.take_back(wanted.source_id, host, made.id)
+        return made
+
+    async def _make(
+        self, wanted: _Wanted, host: StorageHost, pool: Pool, source: Source | None
+    ) -> Volume:
+        volume_id = names.volume_id(pool.volume_group_uuid, wanted.name)
+        lent = None
+        if source is not None and source.host is not host:
+            lent = await self._sources.lend(source, host, volume_id)
+        try:
+            volume = await host.create(
+                wanted.name,
+                wanted.required,
+                wanted.limit,
+                pool=pool,
+                origin=wanted.origin,
+                source_id=wanted.source_id,
+                source=lent,
+            )
+        except (OutOfSpace, OutOfRange):
+            if lent is not None:  # another host will make it
+                await self._sources.take_back(wanted.source_id, host, volume_id)
+            raise
+        if lent is not None:
+            await self._sources.take_back(wanted.source_id, host, volume_id)
+        return volume
 
     async def delete(self, volume_id: str) -> None:
         """Remove the volume; an unknown one is gone already. Raises Unavailable only where the
@@ -63,7 +133,13 @@ class Volumes:
         if host is None:
             _log.warning("no storage host has its volume group: taken as deleted", id=volume_id)
             return
-        await host.delete(volume_id)
+        abandoned = await host.delete(volume_id)
+        if abandoned:
+            await self._sources.take_back(abandoned, host, volume_id)
+
+    async def expand(self, volume_id: str, required: int, limit: int) -> Volume:
+        """Grow the volume. Raises NotFound for an unknown one."""
+        return await self._owner(volume_id).expand(volume_id, required, limit)
 
     async def get(self, volume_id: str) -> Volume:
         """Find the volume. Raises NotFound, or Unavailable where its host does not answer."""
@@ -77,7 +153,7 @@ class Volumes:
 
     async def pools(self, parameters: Parameters) -> list[Pool]:
         """The pools of the hosts that answer, of this kind. Raises Unavailable where none does."""
-        return [pool for _, pool in await self._candidates(parameters)]
+        return [pool for _, pool in await self._places(parameters, None)]
 
     async def publish(
         self, volume_id: str, node_id: str, *, read_only: bool, shared: bool
@@ -106,32 +182,29 @@ class Volumes:
             )
         return host
 
-    async def _place_of(self, name: str) -> list[Place]:
-        """Where there is a volume of this name already; empty where there is none.
+    async def _find(self, name: str) -> tuple[StorageHost, Volume] | None:
+        """The volume of this name, where there is one.
 
         A host that does not answer may be starting again, with a volume of this name that an
         earlier call made: it is waited for. One that stays silent is passed over: a volume it has
         keeps its id, and shows as a duplicate when the host is back.
         """
 
-        async def found(host: StorageHost) -> list[Volume]:
-            volumes = []
+        async def found(host: StorageHost) -> Volume | None:
             for volume_id in host.id_of(name):
                 with contextlib.suppress(NotFound):
-                    volumes.append(await host.get(volume_id, patient=True))
-            return volumes
+                    return await host.get(volume_id, patient=True)
+            return None
 
         for host, answer in await self._ask_all(found):
-            if isinstance(answer, DriverError):
-                if not isinstance(answer, Unavailable):
-                    raise answer
-            elif answer:
-                pools = await host.pools()
-                return [(host, pool) for pool in pools if _is_of(answer[0], pool)]
-        return []
+            if isinstance(answer, Volume):
+                return host, answer
+            if isinstance(answer, DriverError) and not isinstance(answer, Unavailable):
+                raise answer
+        return None
 
-    async def _candidates(self, parameters: Parameters) -> list[Place]:
-        """The pools of the hosts that answer, the one with most space first."""
+    async def _places(self, parameters: Parameters, source: Source | None) -> list[Place]:
+        """The pools of the hosts that answer, the one to try first in front."""
         answers = await self._ask_all(lambda host: host.pools())
         places = [
             (host, pool)
@@ -143,7 +216,13 @@ class Volumes:
         if all(isinstance(answer, DriverError) for _, answer in answers):
             reasons = " ".join(str(answer) for _, answer in answers)
             raise Unavailable(f"No storage host answers: {reasons}")
-        return sorted(places, key=lambda place: free_order(place[0].entry.name, place[1]))
+        return sorted(
+            places,
+            key=lambda place: (
+                source.distance(*place) if source else 0,
+                free_order(place[0].entry.name, place[1]),
+            ),
+        )
 
     async def _ask_all(
         self, question: Callable[[StorageHost], Awaitable[T]]
@@ -164,8 +243,13 @@ def _is_of(volume: Volume, pool: Pool) -> bool:
     return (volume.volume_group, volume.thin_pool) == (pool.volume_group, pool.thin_pool)
 
 
-def _why_none(refusals: Sequence[DriverError]) -> DriverError:
+def _why_none(refusals: Sequence[DriverError], parameters: Parameters) -> DriverError:
     """One error for all hosts; "no space now" outweighs "never", as it may pass."""
+    if not refusals:
+        return OutOfSpace(
+            f"No storage host that answers makes {parameters.provisioner} volumes: see the options "
+            "--thin-pool and --thick of the storage role."
+        )
     text = " ".join(str(refusal) for refusal in refusals)
     if any(isinstance(refusal, OutOfSpace) for refusal in refusals):
         return OutOfSpace(text)

@@ -15,22 +15,24 @@ _MAX_IQN_BYTES = 223  # RFC 3720, 3.2.6.1
 _MAX_PLAIN_NAME = 63
 _PLAIN_NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
 _HASHED_MARK = "h."
-_VOLUME_ID = re.compile(r"[0-9a-f]{8}-[a-z0-9][a-z0-9.-]*")
+_SNAPSHOT_MARK = "s."
+_ID_PREFIX = 8 + len("-")
+_VOLUME_ID = re.compile(rf"[0-9a-f]{{8}}-(s\.)?[a-z0-9][a-z0-9.-]{{0,{_MAX_PLAIN_NAME - 1}}}")
 # Control characters would break logs and tags; the spec forbids them except tab and newline,
 # https://github.com/container-storage-interface/spec/blob/v1.13.0/spec.md, "CreateVolumeRequest".
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
-def check_volume_name(name: str) -> None:
+def check_name(name: str, of: str = "volume") -> None:
     """Raise InvalidArgument unless `name` is one that CSI allows: 1 to 128 bytes, no controls."""
     if not name:
-        raise InvalidArgument("The volume has no name: set CreateVolumeRequest.name.")
+        raise InvalidArgument(f"The {of} has no name: set `name` in the request.")
     if len(name.encode()) > _MAX_NAME_BYTES:
         raise InvalidArgument(
-            f"The volume name is {len(name.encode())} bytes long; CSI allows {_MAX_NAME_BYTES}."
+            f"The name of the {of} has {len(name.encode())} bytes; CSI allows {_MAX_NAME_BYTES}."
         )
     if _CONTROL.search(name):
-        raise InvalidArgument("The volume name contains control characters, which CSI forbids.")
+        raise InvalidArgument(f"The name of the {of} has control characters, which CSI forbids.")
 
 
 def volume_group_hash(volume_group_uuid: str) -> str:
@@ -45,18 +47,41 @@ def volume_id(volume_group_uuid: str, name: str) -> str:
     gives one volume, and it goes with the disks when they move to another server. Names that LVM,
     device-mapper or iSCSI would not take are replaced by a hash.
     """
+    return f"{volume_group_hash(volume_group_uuid)}-{_id_part(name)}"
+
+
+def snapshot_id(volume_group_uuid: str, name: str) -> str:
+    """The id of the snapshot with the CSI name `name`: never that of a volume."""
+    return f"{volume_group_hash(volume_group_uuid)}-{_SNAPSHOT_MARK}{_id_part(name)}"
+
+
+def copy_name(volume: str) -> str:
+    """The name of the snapshot of another volume that is taken to copy that into this one."""
+    return f"copy.{volume}"
+
+
+def copy_snapshot_id(source_volume: str, volume: str) -> str:
+    """The id of that snapshot: it is in the volume group of its source."""
+    return f"{source_volume[:_ID_PREFIX]}{_SNAPSHOT_MARK}{_id_part(copy_name(volume))}"
+
+
+def _id_part(name: str) -> str:
     plain = (
         _PLAIN_NAME.fullmatch(name) is not None
         and len(name) + name.count("-") <= _MAX_PLAIN_NAME
-        and not name.startswith(_HASHED_MARK)
+        and not name.startswith((_HASHED_MARK, _SNAPSHOT_MARK))
     )
-    digest = hashlib.sha256(name.encode()).hexdigest()[:40]
-    return f"{volume_group_hash(volume_group_uuid)}-{name if plain else _HASHED_MARK + digest}"
+    return name if plain else _HASHED_MARK + hashlib.sha256(name.encode()).hexdigest()[:40]
+
+
+def is_snapshot_id(text: str) -> bool:
+    """Whether this can be the id of a snapshot of ours."""
+    return is_volume_id(text) and text[_ID_PREFIX:].startswith(_SNAPSHOT_MARK)
 
 
 def is_volume_id(text: str) -> bool:
-    """Whether this can be an id of ours. What cannot is certainly no volume of ours."""
-    return _VOLUME_ID.fullmatch(text) is not None and len(text) <= 8 + 1 + _MAX_PLAIN_NAME
+    """Whether this can be an id of ours, of a volume or snapshot. What cannot certainly is not."""
+    return _VOLUME_ID.fullmatch(text) is not None
 
 
 def device_mapper_name(volume_group: str, logical_volume: str) -> str:

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from csi_lvm_iscsi.model import names
-from csi_lvm_iscsi.model.errors import FailedPrecondition, Unavailable
+from csi_lvm_iscsi.model.errors import FailedPrecondition, NotFound, Unavailable
 from csi_lvm_iscsi.model.publications import LUN, Publication
+from csi_lvm_iscsi.storage.devices import Devices
 from csi_lvm_iscsi.storage.exports import Exports, is_in_line
 from csi_lvm_iscsi.storage.grants import Grant, GrantRecords
 from csi_lvm_iscsi.storage.tgt.target import Target
-from csi_lvm_iscsi.storage.volumes import Volumes
 
 
 class Publications:
@@ -16,7 +16,7 @@ class Publications:
 
     def __init__(
         self,
-        volumes: Volumes,
+        devices: Devices,
         grants: GrantRecords,
         exports: Exports,
         *,
@@ -24,7 +24,7 @@ class Publications:
         keys: Mapping[str, bytes],
         new_nonce: Callable[[], str],
     ) -> None:
-        self._volumes = volumes
+        self._devices = devices
         self._grants = grants
         self._exports = exports
         self._portals = tuple(portals)
@@ -44,13 +44,12 @@ class Publications:
     ) -> Publication:
         """Export the volume to the node. Raises NotFound, FailedPrecondition where another node
         has it."""
-        self._volumes.get(volume_id)
         for other in self.nodes_of(volume_id):
             if other != node_id:
                 raise FailedPrecondition(
                     f"Volume {volume_id} is published to node {other}: unpublish it there first."
                 )
-        device = await self._volumes.device(volume_id)
+        device = await self._devices.of(volume_id)
         if not self._grants.of(volume_id):
             self._grants.set(volume_id, [Grant(node_id, self._new_nonce(), self._newest_key())])
         grants = self._grants.of(volume_id)
@@ -79,8 +78,8 @@ class Publications:
             self._grants.set(volume_id, kept)
         await self.restore(volume_id)
 
-    async def delete_volume(self, volume_id: str) -> None:
-        """Remove a volume that no node has; gone already is fine. Raises FailedPrecondition where
+    async def ensure_unpublished(self, volume_id: str) -> None:
+        """Have nothing exported of a volume that is to be deleted. Raises FailedPrecondition where
         a node has it."""
         nodes = self.nodes_of(volume_id)
         if nodes:
@@ -88,19 +87,23 @@ class Publications:
                 f"Volume {volume_id} is published to node {', '.join(nodes)}: unpublish it first."
             )
         await self.restore(volume_id)
-        await self._volumes.delete(volume_id)
 
     def is_in_line(self, volume_id: str, target: Target | None) -> bool:
         """Whether `target`, as tgtd showed it, follows the grants of the volume."""
         grants = self._grants.of(volume_id)
-        device = self._volumes.device_path(volume_id)
+        if not grants:
+            return target is None
+        try:
+            device = self._devices.path_of(volume_id)
+        except NotFound:
+            return False  # restoring it tells why
         return is_in_line(target, volume_id, grants, device)
 
     async def restore(self, volume_id: str) -> None:
         """Make tgtd's state follow the grants of one volume."""
         grants = self._grants.of(volume_id)
         if grants:
-            device = await self._volumes.device(volume_id)
+            device = await self._devices.of(volume_id)
             await self._exports.ensure(volume_id, grants, device.path)
         else:
             await self._exports.remove(volume_id)

@@ -1,109 +1,60 @@
 """The service of proto/storage.proto: protobuf to model and back, one operation per volume."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+import asyncio
 
 from grpc import aio
 from prometheus_client import CollectorRegistry
 
 from csi_lvm_iscsi.commands.runner import Runner
-from csi_lvm_iscsi.model import chap, names
+from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.model.errors import NotFound
 from csi_lvm_iscsi.model.in_flight import InFlight
-from csi_lvm_iscsi.model.volumes import Volume
+from csi_lvm_iscsi.model.volumes import Snapshot, Volume
 from csi_lvm_iscsi.rpc import messages, server, tls
 from csi_lvm_iscsi.rpc.pb import storage_pb2, storage_pb2_grpc
-from csi_lvm_iscsi.storage.exports import Exports
-from csi_lvm_iscsi.storage.fencing import Fence
-from csi_lvm_iscsi.storage.grants import GrantRecords
-from csi_lvm_iscsi.storage.lvm import Lvm
-from csi_lvm_iscsi.storage.publications import Publications
+from csi_lvm_iscsi.storage.pools import Place, check_places
+from csi_lvm_iscsi.storage.stored import StoredSnapshot, StoredVolume
 from csi_lvm_iscsi.storage.tgt.socket import ManagementSocket
 from csi_lvm_iscsi.storage.tgt.target import Tgtd
 from csi_lvm_iscsi.storage.upkeep import Upkeep
-from csi_lvm_iscsi.storage.volumes import StoredVolume, Volumes
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What the role is told on its command line."""
-
-    host: str
-    listen: str
-    tls_directory: Path
-    keys: Mapping[str, bytes]
-    state_directory: Path
-    portals: tuple[str, ...]
-    thin_pool: str
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """The parts of the role, put together for one host."""
-
-    volumes: Volumes
-    exports: Exports
-    publications: Publications
-
-
-def wire(
-    settings: Settings,
-    runner: Runner,
-    tgtd: Tgtd,
-    new_nonce: Callable[[], str] = chap.new_nonce,
-    device_root: Path = Path("/"),
-) -> Parts:
-    """Put the parts together."""
-    volume_group, _, pool = settings.thin_pool.partition("/")
-    volumes = Volumes(Lvm(runner, volume_group, pool), settings.host, device_root)
-    exports = Exports(tgtd, Fence(tgtd), settings.portals, settings.keys)
-    grants = GrantRecords(settings.state_directory / "grants")
-    publications = Publications(
-        volumes,
-        grants,
-        exports,
-        portals=settings.portals,
-        keys=settings.keys,
-        new_nonce=new_nonce,
-    )
-    return Parts(volumes, exports, publications)
+from csi_lvm_iscsi.storage.volumes import Wanted
+from csi_lvm_iscsi.storage.wiring import Parts, Settings, wire
 
 
 async def serve(settings: Settings, runner: Runner, registry: CollectorRegistry) -> None:
-    """Run the role until it is told to end. Raises DriverError where the volume group cannot be
+    """Run the role until it is told to end. Raises DriverError where the volume groups cannot be
     served or another instance runs."""
     management = ManagementSocket()
     parts = wire(settings, runner, Tgtd(management))
-    await parts.volumes.refresh()
+    await parts.catalog.refresh()
+    check_places(parts.catalog, settings.places)
     in_flight = InFlight()
-    upkeep = Upkeep(management, parts.publications, parts.exports, in_flight, parts.volumes.refresh)
-    # Verbs that are not there yet answer UNIMPLEMENTED.
-    service = StorageService(  # type: ignore[abstract]
-        settings.host, parts.volumes, parts.publications, upkeep, in_flight
-    )
+    upkeep = Upkeep(management, parts.publications, parts.exports, in_flight, parts.catalog.refresh)
+    service = StorageService(settings.host, parts, upkeep, in_flight)
 
     def add_services(grpc_server: aio.Server) -> None:
         storage_pb2_grpc.add_StorageServicer_to_server(service, grpc_server)
 
+    async def beside() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(upkeep.run())
+            tasks.create_task(parts.wiper.run())
+
     credentials = tls.server_credentials(settings.tls_directory)
-    await server.serve(settings.listen, add_services, registry, credentials, upkeep.run)
+    await server.serve(settings.listen, add_services, registry, credentials, beside)
 
 
 class StorageService(storage_pb2_grpc.StorageServicer):
     """The verbs of a storage host."""
 
-    def __init__(
-        self,
-        host: str,
-        volumes: Volumes,
-        publications: Publications,
-        upkeep: Upkeep,
-        in_flight: InFlight,
-    ) -> None:
+    def __init__(self, host: str, parts: Parts, upkeep: Upkeep, in_flight: InFlight) -> None:
         self._host = host
-        self._volumes = volumes
-        self._publications = publications
+        self._catalog = parts.catalog
+        self._pools = parts.pools
+        self._volumes = parts.volumes
+        self._snapshots = parts.snapshots
+        self._sources = parts.sources
+        self._publications = parts.publications
         self._upkeep = upkeep
         self._in_flight = in_flight
 
@@ -111,36 +62,49 @@ class StorageService(storage_pb2_grpc.StorageServicer):
         self, request: storage_pb2.GetCapacityRequest, context: object
     ) -> storage_pb2.GetCapacityResponse:
         """The pools, and the space in them."""
-        pools = [messages.pool_message(each) for each in self._volumes.pools()]
+        pools = [messages.pool_message(each) for each in self._pools.all()]
         return storage_pb2.GetCapacityResponse(host=self._host, pools=pools)
 
     async def CreateVolume(
         self, request: storage_pb2.CreateVolumeRequest, context: object
     ) -> storage_pb2.Volume:
         """Make a volume."""
-        names.check_volume_name(request.name)
-        with self._in_flight.hold(self._volumes.id_of(request.name), "CreateVolume"):
-            volume = await self._volumes.create(
-                request.name, request.required_bytes, request.limit_bytes, request.origin
-            )
-            return self._message(volume)
+        names.check_name(request.name)
+        volume_id = self._volumes.id_of(request.name, request.volume_group)
+        wanted = Wanted(
+            name=request.name,
+            required=request.required_bytes,
+            limit=request.limit_bytes,
+            place=Place(request.volume_group, request.thin_pool),
+            origin=request.origin,
+            source_id=request.source_id,
+        )
+        source = messages.publication_of(request.source) if request.HasField("source") else None
+        with self._in_flight.hold(volume_id, "CreateVolume"):
+            return self._message(await self._sources.create(wanted, source))
 
     async def DeleteVolume(
         self, request: storage_pb2.DeleteVolumeRequest, context: object
     ) -> storage_pb2.DeleteVolumeResponse:
         """Remove a volume that no node has."""
-        if names.is_volume_id(request.volume_id):
+        volume_id, abandoned = request.volume_id, ""
+        if names.is_volume_id(volume_id):
             await self._upkeep.ready()
-            with self._in_flight.hold(request.volume_id, "DeleteVolume"):
-                await self._publications.delete_volume(request.volume_id)
-        return storage_pb2.DeleteVolumeResponse()
+            with self._in_flight.hold(volume_id, "DeleteVolume"):
+                await self._publications.ensure_unpublished(volume_id)
+                if self._catalog.has_volume(volume_id):
+                    volume = self._catalog.volume(volume_id)
+                    abandoned = volume.source_id if volume.unfinished else ""
+                await self._sources.abandon(volume_id)
+                await self._volumes.delete(volume_id)
+        return storage_pb2.DeleteVolumeResponse(abandoned_source_id=abandoned)
 
     async def GetVolume(
         self, request: storage_pb2.GetVolumeRequest, context: object
     ) -> storage_pb2.Volume:
         """Find a volume. One that is being made is neither there nor not."""
         try:
-            volume = self._volumes.get(request.volume_id)
+            volume = self._catalog.volume(request.volume_id)
         except NotFound:
             with self._in_flight.hold(request.volume_id, "GetVolume"):
                 raise
@@ -150,7 +114,18 @@ class StorageService(storage_pb2_grpc.StorageServicer):
         self, request: storage_pb2.ListVolumesRequest, context: object
     ) -> storage_pb2.ListVolumesResponse:
         """All volumes with the nodes that have them."""
-        return storage_pb2.ListVolumesResponse(volumes=map(self._message, self._volumes.all()))
+        return storage_pb2.ListVolumesResponse(volumes=map(self._message, self._catalog.volumes()))
+
+    async def ExpandVolume(
+        self, request: storage_pb2.ExpandVolumeRequest, context: object
+    ) -> storage_pb2.Volume:
+        """Grow a volume."""
+        await self._upkeep.ready()
+        with self._in_flight.hold(request.volume_id, "ExpandVolume"):
+            volume = await self._volumes.expand(
+                request.volume_id, request.required_bytes, request.limit_bytes
+            )
+            return self._message(volume)
 
     async def PublishVolume(
         self, request: storage_pb2.PublishVolumeRequest, context: object
@@ -176,6 +151,49 @@ class StorageService(storage_pb2_grpc.StorageServicer):
                 await self._publications.unpublish(request.volume_id, request.node_id)
         return storage_pb2.UnpublishVolumeResponse()
 
+    async def CreateSnapshot(
+        self, request: storage_pb2.CreateSnapshotRequest, context: object
+    ) -> storage_pb2.Snapshot:
+        """Take a snapshot."""
+        names.check_name(request.name, "snapshot")
+        snapshot_id = self._snapshots.id_of(request.name, request.volume_id)
+        with (
+            self._in_flight.hold(request.volume_id, "CreateSnapshot"),
+            self._in_flight.hold(snapshot_id, "CreateSnapshot"),
+        ):
+            snapshot = await self._snapshots.ensure(
+                request.name, request.volume_id, internal=request.internal
+            )
+            return _snapshot_message(snapshot)
+
+    async def DeleteSnapshot(
+        self, request: storage_pb2.DeleteSnapshotRequest, context: object
+    ) -> storage_pb2.DeleteSnapshotResponse:
+        """Remove a snapshot that nothing is made of."""
+        if names.is_snapshot_id(request.snapshot_id):
+            await self._upkeep.ready()
+            with self._in_flight.hold(request.snapshot_id, "DeleteSnapshot"):
+                self._sources.check_unread(request.snapshot_id)
+                await self._publications.ensure_unpublished(request.snapshot_id)
+                await self._snapshots.delete(request.snapshot_id)
+        return storage_pb2.DeleteSnapshotResponse()
+
+    async def GetSnapshot(
+        self, request: storage_pb2.GetSnapshotRequest, context: object
+    ) -> storage_pb2.Snapshot:
+        """Find a snapshot."""
+        return _snapshot_message(self._catalog.snapshot(request.snapshot_id))
+
+    async def ListSnapshots(
+        self, request: storage_pb2.ListSnapshotsRequest, context: object
+    ) -> storage_pb2.ListSnapshotsResponse:
+        """All snapshots but our own."""
+        return storage_pb2.ListSnapshotsResponse(
+            snapshots=[
+                _snapshot_message(each) for each in self._catalog.snapshots() if not each.internal
+            ]
+        )
+
     def _message(self, volume: StoredVolume) -> storage_pb2.Volume:
         return messages.volume_message(
             Volume(
@@ -185,5 +203,19 @@ class StorageService(storage_pb2_grpc.StorageServicer):
                 node_ids=self._publications.nodes_of(volume.id),
                 volume_group=volume.volume_group,
                 thin_pool=volume.thin_pool,
+                source_id=volume.source_id,
+                copying=volume.unfinished,
             )
         )
+
+
+def _snapshot_message(snapshot: StoredSnapshot) -> storage_pb2.Snapshot:
+    return messages.snapshot_message(
+        Snapshot(
+            id=snapshot.id,
+            name=snapshot.name,
+            volume_id=snapshot.volume_id,
+            size_bytes=snapshot.size_bytes,
+            created_seconds=snapshot.created_seconds,
+        )
+    )

@@ -1,247 +1,244 @@
-"""The volumes of this host. LVM is their only record; what is here is a copy of its report.
+"""The volumes of this host: made, grown, deleted. Callers hold the volume (`model.in_flight`)."""
 
-The copy makes finding and publishing a volume cost no process. It is read at start and each
-minute, and again whenever lvm contradicts it.
-"""
-
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import structlog
 
 from csi_lvm_iscsi.model import names, sizes
-from csi_lvm_iscsi.model.errors import (
-    AlreadyExists,
-    DriverError,
-    FailedPrecondition,
-    NotFound,
-    OutOfRange,
-    Unavailable,
+from csi_lvm_iscsi.model.errors import AlreadyExists, DriverError, FailedPrecondition, OutOfRange
+from csi_lvm_iscsi.storage.catalog import Catalog
+from csi_lvm_iscsi.storage.pools import Place, Pools
+from csi_lvm_iscsi.storage.report import LogicalVolume
+from csi_lvm_iscsi.storage.stored import (
+    UNFINISHED,
+    WASTE_PREFIX,
+    StoredSnapshot,
+    StoredVolume,
+    volume_tags,
 )
-from csi_lvm_iscsi.model.volumes import Pool
-from csi_lvm_iscsi.storage.lvm import LogicalVolume, Lvm, Report
 
 _log = structlog.get_logger()
-_TAG = "csi-lvm-iscsi:"
-_NAME_TAG = f"{_TAG}name="
-_SECTOR_BYTES = 512
-_REPORTS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class StoredVolume:
-    """A volume and the logical volume that it is."""
+class Wanted:
+    """A volume that is asked for. Sizes are bytes; a limit of 0 is none."""
 
-    id: str
     name: str
-    size_bytes: int
-    volume_group: str
-    thin_pool: str
+    required: int
+    limit: int
+    place: Place
+    origin: Mapping[str, str]
+    source_id: str = ""
+    """The snapshot or volume whose data it begins with; empty: none."""
 
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """The block device of a volume on this host."""
-
-    path: str
-    size_bytes: int
+    source_bytes: int = 0
+    """The size of that."""
 
 
 class Volumes:
-    """Creates, finds and deletes volumes. Callers hold the volume (`model.in_flight`)."""
+    """Makes, grows and deletes the logical volumes that are volumes."""
 
-    def __init__(self, lvm: Lvm, host: str, device_root: Path) -> None:
-        self._lvm = lvm
-        self._host = host
-        self._root = device_root
-        self._report: Report | None = None
-        self._volumes: dict[str, StoredVolume] = {}
-        self._changes = 0
+    def __init__(self, catalog: Catalog, pools: Pools, waste_made: Callable[[], None]) -> None:
+        """`waste_made` is told when there is something to wipe."""
+        self._catalog = catalog
+        self._pools = pools
+        self._waste_made = waste_made
 
-    async def refresh(self) -> None:
-        """Read LVM's report. Raises DriverError where volumes could not be served from it.
+    def id_of(self, name: str, volume_group: str) -> str:
+        """The id that a volume of this CSI name has in this volume group."""
+        return names.volume_id(self._catalog.group(volume_group).uuid, name)
 
-        A report that was under way while a volume was made or removed may be older than that: it
-        is read again.
+    async def ensure(self, wanted: Wanted) -> StoredVolume:
+        """Have the volume: made now, or the one that exists. With a source it is made empty, and
+        unfinished, unless `snapshot` was called for it before.
+
+        Raises AlreadyExists where it exists and does not fit, OutOfSpace where there is no room
+        now, OutOfRange where there never is, InvalidArgument for what CSI forbids.
         """
-        for _ in range(_REPORTS):
-            changes = self._changes
-            report = await self._lvm.report()
-            if changes == self._changes:
-                break
-        else:
-            return  # so much changes here that what we remember is newer than any report
-        _check_pool(report, f"{self._lvm.volume_group}/{self._lvm.pool}")
-        self._report = report
-        self._volumes = {
-            volume.id: volume
-            for volume in map(self._volume_of, report.logical_volumes)
-            if volume is not None
-        }
+        names.check_name(wanted.name)
+        volume_id = self.id_of(wanted.name, wanted.place.volume_group)
+        if not self._catalog.has_volume(volume_id):
+            size = self.size_of(wanted)
+            await self._make(wanted, volume_id, size)
+        return self._existing(volume_id, wanted)
 
-    def all(self) -> list[StoredVolume]:
-        """All volumes, in the order of their ids."""
-        return [self._volumes[key] for key in sorted(self._volumes)]
-
-    def get(self, volume_id: str) -> StoredVolume:
-        """One volume. Raises NotFound."""
-        try:
-            return self._volumes[volume_id]
-        except KeyError:
-            raise NotFound(
-                f"There is no volume {volume_id} on storage host {self._host}."
-            ) from None
-
-    def id_of(self, name: str) -> str:
-        """The id that a volume of this CSI name has on this host."""
-        return names.volume_id(self._known().uuid, name)
-
-    def pools(self) -> list[Pool]:
-        """The space in the pool: written as of the last report, promised as of now."""
-        report = self._known()
-        provisioned = sum(volume.size_bytes for volume in self._volumes.values())
-        return [
-            Pool(
-                volume_group=self._lvm.volume_group,
-                volume_group_uuid=report.uuid,
-                thin_pool=self._lvm.pool,
-                size_bytes=report.pool_bytes,
-                free_bytes=report.pool_bytes - report.pool_used_bytes,
-                provisioned_bytes=provisioned,
-                available_bytes=report.pool_bytes - provisioned,
-                maximum_volume_bytes=report.pool_bytes,
+    def size_of(self, wanted: Wanted) -> int:
+        """The size that the volume gets. Raises OutOfRange where no volume can have it."""
+        extent = self._catalog.group(wanted.place.volume_group).extent_bytes
+        if wanted.limit and wanted.limit < wanted.source_bytes:
+            raise OutOfRange(
+                f"The source has {sizes.human(wanted.source_bytes)}, more than the limit, "
+                f"{sizes.human(wanted.limit)}: ask for at least its size."
             )
-        ]
+        if wanted.required and wanted.required < wanted.source_bytes:
+            raise OutOfRange(
+                f"The source has {sizes.human(wanted.source_bytes)}, more than the volume asked "
+                f"for, {sizes.human(wanted.required)}: ask for at least its size."
+            )
+        return sizes.volume_size(wanted.required or wanted.source_bytes, wanted.limit, extent)
 
-    async def create(
-        self, name: str, required: int, limit: int, origin: Mapping[str, str]
-    ) -> StoredVolume:
-        """Make the volume `name`, or answer with the one that exists.
-
-        Raises AlreadyExists where it exists in a size that does not fit, OutOfRange where the pool
-        could not hold it even when empty, InvalidArgument for a name or size that CSI forbids.
-        """
-        names.check_volume_name(name)
-        report = self._known()
-        size = sizes.volume_size(required, limit, report.extent_bytes)
-        volume_id = self.id_of(name)
-        if volume_id not in self._volumes:
-            _check_pool_could_hold(size, report)
-            tags = [f"{_NAME_TAG}{names.encode_tag(name)}"]
-            tags += [f"{_TAG}{key}={names.encode_tag(text)}" for key, text in origin.items()]
-            await self._make(self._stored(volume_id, name, size), tags)
-        return self._existing(volume_id, required, limit)
-
-    async def _make(self, volume: StoredVolume, tags: list[str]) -> None:
+    async def _make(self, wanted: Wanted, volume_id: str, size: int) -> None:
+        place = wanted.place
+        self._pools.check_room(place, size)
+        lvm = self._catalog.lvm(place.volume_group)
+        tags = volume_tags(
+            wanted.name, wanted.origin, wanted.source_id, unfinished=bool(wanted.source_id)
+        )
         try:
-            made = await self._lvm.create_thin(volume.id, volume.size_bytes, tags)
+            if place.thin_pool:
+                made = await lvm.create_thin(place.thin_pool, volume_id, size, tags)
+            else:
+                made = await lvm.create_thick(volume_id, size, tags)
         except DriverError:
-            await self.refresh()  # it may have been made all the same
+            await self._catalog.refresh()  # it may have been made all the same
             raise
         if made:
-            self._volumes[volume.id] = volume
-            self._changes += 1
+            logical_volume = LogicalVolume(volume_id, size, tuple(tags), place.thin_pool)
+            self._catalog.put(place.volume_group, logical_volume)
         else:
-            await self.refresh()
+            await self._catalog.refresh()
+
+    async def clone(self, wanted: Wanted, source: StoredVolume | StoredSnapshot) -> StoredVolume:
+        """Have the volume as a snapshot of a thin source in the same pool, which copies nothing.
+
+        Raises as `ensure` does.
+        """
+        names.check_name(wanted.name)
+        place = wanted.place
+        volume_id = self.id_of(wanted.name, place.volume_group)
+        size = self.size_of(wanted)
+        grows = size > wanted.source_bytes
+        if not self._catalog.has_volume(volume_id):
+            self._pools.check_room(place, size)
+            tags = volume_tags(wanted.name, wanted.origin, wanted.source_id, unfinished=grows)
+            lvm = self._catalog.lvm(place.volume_group)
+            made = await lvm.snapshot_thin(source.logical_volume, volume_id, tags, writable=True)
+            if made:
+                logical_volume = LogicalVolume(
+                    volume_id, source.size_bytes, tuple(tags), place.thin_pool
+                )
+                self._catalog.put(place.volume_group, logical_volume)
+            else:
+                await self._catalog.refresh()
+        volume = self._catalog.volume(volume_id)
+        if volume.unfinished:
+            await self._extend(volume, size)
+            await self.finish(volume_id)
+        return self._existing(volume_id, wanted)
+
+    async def finish(self, volume_id: str) -> StoredVolume:
+        """Take note that all data of the source is in the volume."""
+        volume = self._catalog.volume(volume_id)
+        if volume.unfinished:
+            lvm = self._catalog.lvm(volume.volume_group)
+            await lvm.remove_tag(volume.logical_volume, UNFINISHED)
+            known = self._logical_volume(volume)
+            kept = tuple(tag for tag in known.tags if tag != UNFINISHED)
+            self._catalog.put(volume.volume_group, replace(known, tags=kept))
+        return self._catalog.volume(volume_id)
+
+    async def expand(self, volume_id: str, required: int, limit: int) -> StoredVolume:
+        """Have the logical volume at least this large. Its export is not touched.
+
+        Raises OutOfRange where it is larger than the limit already, FailedPrecondition where
+        thick snapshots stand against it.
+        """
+        volume = self._catalog.volume(volume_id)
+        if volume.unfinished:
+            raise FailedPrecondition(
+                f"Volume {volume_id} is still being made of {volume.source_id}: call CreateVolume "
+                "until it says that it is done."
+            )
+        if sizes.fits(volume.size_bytes, required, limit):
+            return volume
+        if volume.size_bytes > required:
+            raise OutOfRange(
+                f"Volume {volume_id} has {sizes.human(volume.size_bytes)} already, which is above "
+                f"the limit, {sizes.human(limit)}: volumes do not shrink."
+            )
+        extent = self._catalog.group(volume.volume_group).extent_bytes
+        size = sizes.volume_size(required, limit, extent)
+        snapshots = self._catalog.thick_snapshots_of(volume.volume_group, volume.logical_volume)
+        if snapshots:
+            raise FailedPrecondition(
+                f"Volume {volume_id} is thick and has snapshots "
+                f"({', '.join(each.name for each in snapshots)}): LVM does not grow the origin of "
+                "a copy-on-write snapshot in use. Delete them first."
+            )
+        self._pools.check_room(
+            Place(volume.volume_group, volume.thin_pool), size, has=volume.size_bytes
+        )
+        await self._extend(volume, size)
+        return self._catalog.volume(volume_id)
+
+    async def _extend(self, volume: StoredVolume, size: int) -> None:
+        if size <= volume.size_bytes:
+            return
+        await self._catalog.lvm(volume.volume_group).extend(volume.logical_volume, size)
+        known = self._logical_volume(volume)
+        self._catalog.put(volume.volume_group, replace(known, size_bytes=size))
 
     async def delete(self, volume_id: str) -> None:
         """Remove the volume; gone already is fine. Raises FailedPrecondition where it is open.
 
-        A logical volume without our tag is never removed, whatever its name.
+        A thick one is only renamed here: what is in it is wiped before its extents are given to
+        others, and that takes long. While it has snapshots it is kept, as they need it.
         """
-        if volume_id not in self._volumes:
-            await self.refresh()
-        if volume_id not in self._volumes:
+        if not self._catalog.has_volume(volume_id):
+            await self._catalog.refresh()
+        if not self._catalog.has_volume(volume_id):
             return
-        if not await self._lvm.remove(volume_id):
-            raise FailedPrecondition(
-                f"Volume {volume_id} is open on storage host {self._host}, though it is not "
-                f"exported: see `lsof /dev/{self._lvm.volume_group}/{volume_id}` there."
-            )
-        self._volumes.pop(volume_id, None)
-        self._changes += 1
+        volume = self._catalog.volume(volume_id)
+        await discard(self._catalog, volume)
+        self._waste_made()
 
-    def device_path(self, volume_id: str) -> str:
-        """Where the block device of a volume is while it is active."""
-        return f"/dev/mapper/{names.device_mapper_name(self._lvm.volume_group, volume_id)}"
+    def _logical_volume(self, volume: StoredVolume) -> LogicalVolume:
+        return self._catalog.group(volume.volume_group).logical_volumes[volume.logical_volume]
 
-    async def device(self, volume_id: str) -> Device:
-        """The block device of a volume, made active if it was not.
-
-        No process is started where it is active: the kernel's own name and uuid of the device
-        tell that it is the logical volume of our group.
-        """
-        device = self._active_device(volume_id)
-        if device is None:
-            await self._lvm.activate(volume_id)
-            device = self._active_device(volume_id)
-        if device is None:
-            raise Unavailable(
-                f"Volume {volume_id} was activated on storage host {self._host}, but its device "
-                "has not appeared: see that udev is running there, then call again."
-            )
-        return device
-
-    def _active_device(self, volume_id: str) -> Device | None:
-        dm_name = names.device_mapper_name(self._lvm.volume_group, volume_id)
-        path = self.device_path(volume_id)
-        try:
-            # The link of udev leads to /dev/dm-N, and N to the device's directory in sysfs.
-            kernel_name = (self._root / path.removeprefix("/")).resolve(strict=True).name
-            sysfs = self._root / "sys/block" / kernel_name
-            shown = (sysfs / "dm/name").read_text().strip()
-            uuid = (sysfs / "dm/uuid").read_text().strip()
-            sectors = int((sysfs / "size").read_text())
-        except OSError:
-            return None
-        group = self._known().uuid.replace("-", "")
-        if shown != dm_name or not uuid.startswith(f"LVM-{group}"):
-            return None  # a link that udev has not updated
-        return Device(path, sectors * _SECTOR_BYTES)
-
-    def _existing(self, volume_id: str, required: int, limit: int) -> StoredVolume:
-        volume = self.get(volume_id)
-        if not sizes.fits(volume.size_bytes, required, limit):
+    def _existing(self, volume_id: str, wanted: Wanted) -> StoredVolume:
+        volume = self._catalog.volume(volume_id)
+        if not sizes.fits(volume.size_bytes, wanted.required, wanted.limit):
             raise AlreadyExists(
                 f"Volume {volume.name} exists with {volume.size_bytes} bytes, which is not the "
-                f"size asked for. Choose another name, or delete it first."
+                "size asked for. Choose another name, or delete it first."
+            )
+        if volume.source_id != wanted.source_id:
+            raise AlreadyExists(
+                f"Volume {volume.name} exists, made of {volume.source_id or 'nothing'} and not of "
+                f"{wanted.source_id or 'nothing'}. Choose another name, or delete it first."
+            )
+        if volume.thin_pool != wanted.place.thin_pool:
+            raise AlreadyExists(
+                f"Volume {volume.name} exists in {volume.thin_pool or 'no pool (thick)'}, not in "
+                f"{wanted.place.thin_pool or 'no pool (thick)'}. Choose another name, or delete "
+                "it first."
             )
         return volume
 
-    def _volume_of(self, logical_volume: LogicalVolume) -> StoredVolume | None:
-        """The volume that a logical volume is; None where it is none of ours."""
-        for tag in logical_volume.tags:
-            if tag.startswith(_NAME_TAG):
-                name = names.decode_tag(tag.removeprefix(_NAME_TAG))
-                return self._stored(logical_volume.name, name, logical_volume.size_bytes)
-        return None
 
-    def _stored(self, volume_id: str, name: str, size_bytes: int) -> StoredVolume:
-        return StoredVolume(volume_id, name, size_bytes, self._lvm.volume_group, self._lvm.pool)
-
-    def _known(self) -> Report:
-        if self._report is None:
-            raise Unavailable(f"Storage host {self._host} is still reading its volume group.")
-        return self._report
-
-
-def _check_pool(report: Report, pool: str) -> None:
-    if not report.pool_zeroes:
-        raise DriverError(
-            f"Thin pool {pool} does not zero new blocks, so a volume could show what another "
-            f"tenant wrote. Run `lvchange --zero y {pool}`."
+async def discard(catalog: Catalog, stored: StoredVolume | StoredSnapshot) -> None:
+    """Remove the logical volume of a volume or snapshot: at once where it is thin, as the pool
+    zeroes what it gives out again; else it becomes waste. Raises FailedPrecondition where it is
+    open."""
+    lvm = catalog.lvm(stored.volume_group)
+    name = stored.logical_volume
+    if not stored.thin_pool:
+        waste = _waste_name(catalog, stored)
+        await lvm.rename(name, waste)
+        catalog.rename(stored.volume_group, name, waste)
+        return
+    if not await lvm.remove(name):
+        raise FailedPrecondition(
+            f"{stored.id} is open on its storage host, though it is not exported: see "
+            f"`lsof /dev/{stored.volume_group}/{name}` there."
         )
-    if not report.pool_fails_when_full:
-        raise DriverError(
-            f"Thin pool {pool} holds writes back when it is full, which would block tgtd and every "
-            f"volume with it. Run `lvchange --errorwhenfull y {pool}`."
-        )
+    catalog.drop(stored.volume_group, name)
 
 
-def _check_pool_could_hold(size: int, report: Report) -> None:
-    if size > report.pool_bytes:
-        raise OutOfRange(
-            f"The volume asked for, {sizes.human(size)}, is larger than the whole thin pool, "
-            f"{sizes.human(report.pool_bytes)}: ask for less, or extend the pool."
-        )
+def _waste_name(catalog: Catalog, stored: StoredVolume | StoredSnapshot) -> str:
+    """A name that no other waste has: an earlier volume of the same name may still be wiped."""
+    taken = catalog.group(stored.volume_group).logical_volumes
+    candidates = (f"{WASTE_PREFIX}{number}.{stored.id}" for number in range(len(taken) + 1))
+    return next(name for name in candidates if name not in taken)

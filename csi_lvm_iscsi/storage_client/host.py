@@ -86,6 +86,10 @@ class StorageHost:
         """The ids that a volume of this CSI name can have here, one for each volume group."""
         return [names.volume_id(uuid, name) for uuid in self.entry.volume_group_uuids]
 
+    def snapshot_ids_of(self, name: str) -> list[str]:
+        """The ids that a snapshot of this CSI name can have here, one for each volume group."""
+        return [names.snapshot_id(uuid, name) for uuid in self.entry.volume_group_uuids]
+
     async def pools(self) -> list[Pool]:
         """The pools of the host, with the space in them."""
         request = storage_pb2.GetCapacityRequest()
@@ -118,10 +122,11 @@ class StorageHost:
         answer = await self._call(self._stub.CreateVolume, request, _CHANGE_SECONDS)
         return messages.volume_of(answer)
 
-    async def delete(self, volume_id: str) -> None:
-        """Remove a volume."""
+    async def delete(self, volume_id: str) -> str:
+        """Remove a volume; the id of what was still being copied into it, or nothing."""
         request = storage_pb2.DeleteVolumeRequest(volume_id=volume_id)
-        await self._call(self._stub.DeleteVolume, request, _CHANGE_SECONDS)
+        answer = await self._call(self._stub.DeleteVolume, request, _CHANGE_SECONDS)
+        return str(answer.abandoned_source_id)
 
     async def get(self, volume_id: str, *, patient: bool = False) -> Volume:
         """Find a volume. With `patient`, a host that does not answer is given the whole time (10
@@ -161,9 +166,13 @@ class StorageHost:
         request = storage_pb2.UnpublishVolumeRequest(volume_id=volume_id, node_id=node_id)
         await self._call(self._stub.UnpublishVolume, request, _CHANGE_SECONDS)
 
-    async def create_snapshot(self, name: str, volume_id: str) -> Snapshot:
-        """Take a snapshot, or find it taken."""
-        request = storage_pb2.CreateSnapshotRequest(name=name, volume_id=volume_id)
+    async def create_snapshot(
+        self, name: str, volume_id: str, *, internal: bool = False
+    ) -> Snapshot:
+        """Take a snapshot, or find it taken. An `internal` one is not listed."""
+        request = storage_pb2.CreateSnapshotRequest(
+            name=name, volume_id=volume_id, internal=internal
+        )
         answer = await self._call(self._stub.CreateSnapshot, request, _CHANGE_SECONDS)
         return messages.snapshot_of(answer)
 

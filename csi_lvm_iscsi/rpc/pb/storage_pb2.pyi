@@ -266,12 +266,17 @@ Global___DeleteVolumeRequest: _TypeAlias = DeleteVolumeRequest  # noqa: Y015
 class DeleteVolumeResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    ABANDONED_SOURCE_ID_FIELD_NUMBER: _builtins.int
+    abandoned_source_id: _builtins.str
+    """What was still being copied into the volume; empty: nothing."""
     def __init__(
         self,
+        *,
+        abandoned_source_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandoned_source_id", b"abandoned_source_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -481,18 +486,22 @@ class CreateSnapshotRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     VOLUME_ID_FIELD_NUMBER: _builtins.int
+    INTERNAL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The CSI name, 1 to 128 bytes of UTF-8."""
     volume_id: _builtins.str
+    internal: _builtins.bool
+    """Ours, taken to copy the volume to another host: not listed."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         volume_id: _builtins.str = ...,
+        internal: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "volume_id", b"volume_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["internal", b"internal", "name", b"name", "volume_id", b"volume_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

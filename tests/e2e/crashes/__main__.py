@@ -90,11 +90,12 @@ def _call_and_die(
 
 async def observe(state: Path) -> dict[str, Any]:
     """What there is now: logical volumes, targets, accounts, grants."""
-    report = await Lvm(ProcessRunner(), "vg0", "pool").report()
+    report = await Lvm(ProcessRunner(), "vg0").report()
     tgtd = Tgtd(ManagementSocket())
     return {
         "logical volumes": [
-            [each.name, each.size_bytes, sorted(each.tags)] for each in report.logical_volumes
+            [each.name, each.size_bytes, sorted(each.tags)]
+            for each in report.logical_volumes.values()
         ],
         "targets": [
             [target.iqn, sorted(target.units), target.units[1].path, target.accounts, target.acl]

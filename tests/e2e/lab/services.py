@@ -56,7 +56,8 @@ class ServiceState:
 
 def services(host: HostName, *, bare: bool) -> list[Service]:
     """The services of a host, without the driver's roles if `bare`."""
-    table = [_agent(host), _tgtd() if host.kind == "storage" else _iscsid()]
+    # A storage host is an initiator too: it copies volumes from others.
+    table = [_agent(host), *([_tgtd()] if host.kind == "storage" else []), _iscsid()]
     return table if bare else table + _roles(host)
 
 
@@ -94,6 +95,7 @@ def _storage(host: HostName) -> Service:
         "--state-dir", STATE,
         "--portal", f"{host.data_address}:{ISCSI_PORT}",
         "--thin-pool", "vg0/pool",
+        "--thick", "vg0",
     )  # fmt: skip
 
 

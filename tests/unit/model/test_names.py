@@ -73,7 +73,7 @@ def test_node_names_that_differ_in_case_differ_as_initiators() -> None:
 @pytest.mark.parametrize("name", ["", "a" * 129, "ä" * 65, "a\0b", "a\x1bb", "a\x7f"])
 def test_names_that_csi_forbids(name: str) -> None:
     with pytest.raises(InvalidArgument):
-        names.check_volume_name(name)
+        names.check_name(name)
 
 
 @given(st.text(min_size=1))

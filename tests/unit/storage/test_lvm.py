@@ -8,8 +8,9 @@ import pytest
 
 from csi_lvm_iscsi.commands.runner import CommandFailed, Completed, Where
 from csi_lvm_iscsi.model.errors import DriverError, OutOfSpace
+from csi_lvm_iscsi.storage.catalog import Catalog
 from csi_lvm_iscsi.storage.lvm import Lvm
-from csi_lvm_iscsi.storage.volumes import Volumes
+from csi_lvm_iscsi.storage.pools import Place, check_places
 
 TRANSCRIPT = json.loads((Path(__file__).parent / "transcripts/delete.json").read_text())
 REPORT = TRANSCRIPT["undisturbed"]["actions"][0]["stdout"]
@@ -41,35 +42,43 @@ class Answer:
 
 
 def lvm(code: int, stdout: str = "", stderr: str = "") -> Lvm:
-    return Lvm(Answer(code, stdout, stderr), "vg0", "pool")
+    return Lvm(Answer(code, stdout, stderr), "vg0")
+
+
+async def catalog(report: str = REPORT) -> Catalog:
+    made = Catalog("storage-1", [lvm(0, report)])
+    await made.refresh()
+    return made
 
 
 async def test_the_report_has_the_pool_and_the_volumes() -> None:
-    report = await lvm(0, REPORT).report()
-    assert report.pool_zeroes
-    assert report.extent_bytes == 4 << 20
-    assert 0 <= report.pool_used_bytes <= report.pool_bytes
-    assert report.physical_volumes == ("/dev/ubdb",)
-    (volume,) = [each for each in report.logical_volumes if each.tags]
+    group = await lvm(0, REPORT).report()
+    assert group.extent_bytes == 4 << 20
+    assert group.physical_volumes == ("/dev/ubdb",)
+    pool = group.pools["pool"]
+    assert pool.zeroes
+    assert pool.fails_when_full
+    assert 0 <= pool.data_percent <= 100
+    (volume,) = group.logical_volumes.values()
+    assert volume.thin_pool == "pool"
     assert "csi-lvm-iscsi:name=pvc-crash" in volume.tags
 
 
 async def test_a_missing_pool_is_told_with_the_command_that_makes_it() -> None:
     with pytest.raises(DriverError, match="lvcreate --type thin-pool --zero y"):
-        await lvm(0, REPORT.replace('"lv_name":"pool"', '"lv_name":"other"')).report()
+        check_places(await catalog(), [Place("vg0", "other")])
 
 
 async def test_a_pool_that_does_not_zero_is_refused() -> None:
-    volumes = Volumes(lvm(0, REPORT.replace('"zero":"zero"', '"zero":""')), "storage-1", Path("/"))
+    text = REPORT.replace('"zero":"zero"', '"zero":""')
     with pytest.raises(DriverError, match="lvchange --zero y vg0/pool"):
-        await volumes.refresh()
+        check_places(await catalog(text), [Place("vg0", "pool")])
 
 
 async def test_a_pool_that_holds_writes_back_when_full_is_refused() -> None:
     text = REPORT.replace('"lv_when_full":"error"', '"lv_when_full":"queue"')
-    volumes = Volumes(lvm(0, text), "storage-1", Path("/"))
     with pytest.raises(DriverError, match="lvchange --errorwhenfull y vg0/pool"):
-        await volumes.refresh()
+        check_places(await catalog(text), [Place("vg0", "pool")])
 
 
 async def test_a_missing_volume_group_is_told_with_lvms_words() -> None:
@@ -80,11 +89,11 @@ async def test_a_missing_volume_group_is_told_with_lvms_words() -> None:
 
 async def test_a_full_pool_is_out_of_space_with_what_to_do() -> None:
     with pytest.raises(OutOfSpace, match="lvextend"):
-        await lvm(5, stderr=FULL).create_thin("a", 4 << 20, [])
+        await lvm(5, stderr=FULL).create_thin("pool", "a", 4 << 20, [])
 
 
 async def test_what_lvm_says_of_a_volume() -> None:
-    assert not await lvm(5, stderr=EXISTS).create_thin("a", 4 << 20, [])
+    assert not await lvm(5, stderr=EXISTS).create_thin("pool", "a", 4 << 20, [])
     assert not await lvm(5, stderr=IN_USE).remove("a")
     assert await lvm(5, stderr=NOT_FOUND).remove("a")
     with pytest.raises(CommandFailed):

@@ -1,0 +1,77 @@
+"""What the controller does with snapshots: they are on the storage host of their volume."""
+
+import asyncio
+import contextlib
+
+from csi_lvm_iscsi.model import names
+from csi_lvm_iscsi.model.errors import AlreadyExists, NotFound, Unavailable
+from csi_lvm_iscsi.model.in_flight import InFlight
+from csi_lvm_iscsi.model.volumes import Snapshot
+from csi_lvm_iscsi.storage_client.host import StorageHost
+from csi_lvm_iscsi.storage_client.inventory import Inventory
+
+
+class Snapshots:
+    """The snapshots of all storage hosts."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self._inventory = inventory
+        self._names = InFlight()
+
+    async def create(self, name: str, volume_id: str) -> Snapshot:
+        """Take the snapshot, or answer with the one that has the name. Raises NotFound for an
+        unknown volume, AlreadyExists where the name is of a snapshot of another one."""
+        names.check_name(name, "snapshot")
+        host = self._inventory.owner(volume_id)
+        if host is None:
+            raise NotFound(
+                f"There is no volume {volume_id}: no storage host of the inventory has its volume "
+                "group."
+            )
+        with self._names.hold(name, "CreateSnapshot"):
+            others = (each for each in self._inventory.hosts if each is not host)
+            for found in await asyncio.gather(*(_find(each, name) for each in others)):
+                if found is not None:
+                    raise AlreadyExists(
+                        f"Snapshot {name} exists, of volume {found.volume_id}. Choose another "
+                        "name, or delete it first."
+                    )
+            return await host.create_snapshot(name, volume_id)
+
+    async def delete(self, snapshot_id: str) -> None:
+        """Remove the snapshot; an unknown one is gone already."""
+        host = self._inventory.owner(snapshot_id)
+        if host is not None:
+            await host.delete_snapshot(snapshot_id)
+
+    async def get(self, snapshot_id: str) -> Snapshot:
+        """Find the snapshot. Raises NotFound."""
+        host = self._inventory.owner(snapshot_id)
+        if host is None:
+            raise NotFound(
+                f"There is no snapshot {snapshot_id}: no storage host of the inventory has its "
+                "volume group."
+            )
+        return await host.get_snapshot(snapshot_id)
+
+    async def all(self, snapshot_id: str = "", volume_id: str = "") -> list[Snapshot]:
+        """All snapshots, or the one with the id, or those of the volume. Raises Unavailable where
+        a host does not answer."""
+        if snapshot_id:
+            with contextlib.suppress(NotFound):
+                return [await self.get(snapshot_id)]
+            return []
+        lists = await asyncio.gather(*(host.snapshots() for host in self._inventory.hosts))
+        return sorted(
+            (each for found in lists for each in found if volume_id in ("", each.volume_id)),
+            key=lambda each: each.id,
+        )
+
+
+async def _find(host: StorageHost, name: str) -> Snapshot | None:
+    """A host's snapshot of this name. One of a host that is silent is not known of: the name is
+    looked for only so that a mistake shows."""
+    for snapshot_id in host.snapshot_ids_of(name):
+        with contextlib.suppress(NotFound, Unavailable):
+            return await host.get_snapshot(snapshot_id)
+    return None

@@ -1,0 +1,155 @@
+"""Copying the data of a source into a new volume: in the background, with progress, restartable."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from csi_lvm_iscsi.commands.threads import to_the_end
+from csi_lvm_iscsi.model import sizes
+from csi_lvm_iscsi.model.errors import Aborted, DriverError
+from csi_lvm_iscsi.records.directory import RecordDirectory
+
+_log = structlog.get_logger()
+_CHUNK_BYTES = 1 << 20
+# After so much the copy is put on the disk, and how far it is, in its record.
+_STEP_BYTES = 64 << 20
+# How long a call waits for the copy. The sidecars call again (their --timeout is as long).
+_PATIENCE_SECONDS = 50.0
+
+
+@dataclass(slots=True)
+class _Job:
+    task: asyncio.Task[None]
+    total_bytes: int
+    copied_bytes: int = 0
+
+
+Opened = AbstractAsyncContextManager[Path]
+
+
+class Copies:
+    """The copies that run on this host, by the id of the volume they fill.
+
+    A killed role loses none: what was copied is in its record, and the call that is made again
+    goes on from there.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._records = RecordDirectory(directory, _encode, _decode)
+        self._jobs: dict[str, _Job] = {}
+
+    async def ensure(
+        self,
+        volume_id: str,
+        size_bytes: int,
+        open_source: Callable[[], Opened],
+        destination: Path,
+        *,
+        sparse: bool,
+    ) -> None:
+        """Have the first `size_bytes` of the source in the destination.
+
+        `sparse`: the destination reads as zeros where nothing was written, so zeros are left out.
+        Raises Aborted while it runs, telling how far it is; what went wrong in it, once.
+        """
+        job = self._jobs.get(volume_id)
+        if job is None:
+            copy = self._copy(volume_id, size_bytes, open_source, destination, sparse=sparse)
+            job = self._jobs[volume_id] = _Job(asyncio.create_task(copy), size_bytes)
+        ended, _ = await asyncio.wait({job.task}, timeout=_PATIENCE_SECONDS)
+        if not ended:
+            raise Aborted(
+                f"{job.copied_bytes * 100 // max(size_bytes, 1)} % of {sizes.human(size_bytes)} "
+                f"are copied into volume {volume_id}; call again."
+            )
+        self._jobs.pop(volume_id, None)
+        job.task.result()
+
+    def is_complete(self, volume_id: str, size_bytes: int) -> bool:
+        """Whether all of the source was copied into this volume."""
+        return self._records.read(volume_id) == size_bytes
+
+    async def forget(self, volume_id: str) -> None:
+        """Have no copy into this volume any more, and no record of one."""
+        job = self._jobs.pop(volume_id, None)
+        if job is not None:
+            job.task.cancel()
+            await asyncio.wait({job.task})
+        self._records.remove(volume_id)
+
+    def running(self) -> dict[str, tuple[int, int]]:
+        """For each volume that is being filled: bytes copied, and bytes in all."""
+        return {key: (job.copied_bytes, job.total_bytes) for key, job in self._jobs.items()}
+
+    async def _copy(
+        self,
+        volume_id: str,
+        size_bytes: int,
+        open_source: Callable[[], Opened],
+        destination: Path,
+        *,
+        sparse: bool,
+    ) -> None:
+        begin = self._records.read(volume_id) or 0
+        _log.info("copying", volume_id=volume_id, begin=begin, size=size_bytes)
+        async with open_source() as source:
+            async for copied in copied_steps(source, destination, begin, size_bytes, sparse=sparse):
+                self._records.write(volume_id, copied)
+                if job := self._jobs.get(volume_id):
+                    job.copied_bytes = copied
+        _log.info("copied", volume_id=volume_id, size=size_bytes)
+
+
+async def copied_steps(
+    source: Path, destination: Path, begin: int, end: int, *, sparse: bool
+) -> AsyncIterator[int]:
+    """Copy a range of bytes, and tell after each step how far it is on the disk."""
+    reader = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        writer = os.open(destination, os.O_RDWR | os.O_EXCL | os.O_CLOEXEC)
+        try:
+            for start in range(begin, end, _STEP_BYTES):
+                stop = min(start + _STEP_BYTES, end)
+                await to_the_end(_copy_range, reader, writer, start, stop, sparse=sparse)
+                yield stop
+        finally:
+            os.close(writer)
+    finally:
+        os.close(reader)
+
+
+def _copy_range(reader: int, writer: int, start: int, stop: int, *, sparse: bool) -> None:
+    for offset in range(start, stop, _CHUNK_BYTES):
+        data = os.pread(reader, min(_CHUNK_BYTES, stop - offset), offset)
+        if len(data) < min(_CHUNK_BYTES, stop - offset):
+            raise DriverError(f"The source ends at {offset + len(data)} bytes: it was shrunk.")
+        if not (sparse and _is_zero(data)):
+            _write_all(writer, data, offset)
+    os.fsync(writer)
+    # What was read once is not needed in memory, on either side.
+    for descriptor in (reader, writer):
+        os.posix_fadvise(descriptor, start, stop - start, os.POSIX_FADV_DONTNEED)
+
+
+def _is_zero(data: bytes) -> bool:
+    return not data.strip(b"\0")
+
+
+def _write_all(writer: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(writer, view, offset)
+        view, offset = view[written:], offset + written
+
+
+def _encode(copied: int) -> dict[str, int]:
+    return {"copied": copied}
+
+
+def _decode(record: dict[str, int]) -> int:
+    return record["copied"]
