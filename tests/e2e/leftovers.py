@@ -14,6 +14,9 @@ STORAGE = {
     "target": "tgtadm --mode target --op show | grep ^Target",
     "CHAP account": "tgtadm --mode account --op show | grep -v '^Account list'",
     "grant": "ls /var/lib/csi-lvm-iscsi/grants",
+    "copy": "ls /var/lib/csi-lvm-iscsi/copies",
+    "session": "ls /sys/class/iscsi_session",
+    "iscsiadm record": "[ ! -e /etc/iscsi/nodes ] || ls /etc/iscsi/nodes",
 }
 COMPUTE = {
     "session": "ls /sys/class/iscsi_session",
@@ -56,6 +59,8 @@ def clear(lab: Lab, driver: Driver) -> None:
         volume_id = entry["volume"]["volumeId"]
         driver.controller("ControllerUnpublishVolume", volume_id=volume_id)
         driver.controller("DeleteVolume", volume_id=volume_id)
+    for entry in driver.controller("ListSnapshots").get("entries", []):
+        driver.controller("DeleteSnapshot", snapshot_id=entry["snapshot"]["snapshotId"])
 
 
 def _left_on(host: Host) -> list[str]:
