@@ -14,6 +14,7 @@ from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.model.errors import (
     AlreadyExists,
     DriverError,
+    FailedPrecondition,
     NotFound,
     OutOfRange,
     OutOfSpace,
@@ -85,7 +86,13 @@ class Volumes:
                 f"Volume {wanted.name} exists and is not {parameters.provisioner}: choose another "
                 "name, or delete it first."
             )
-        pool = next(each for each in await host.pools() if _is_of(volume, each))
+        pool = next((each for each in await host.pools() if _is_of(volume, each)), None)
+        if pool is None:
+            raise FailedPrecondition(
+                f"Volume {wanted.name} exists in volume group {volume.volume_group}, pool "
+                f"{volume.thin_pool or '(thick)'}, which storage host {host.entry.name} does not "
+                "serve any more: give it the option --thin-pool or --thick again."
+            )
         if volume.copying:
             source = await self._sources.find(volume.source_id)
             return await self._make(wanted, host, pool, source)
@@ -133,9 +140,12 @@ class Volumes:
         if host is None:
             _log.warning("no storage host has its volume group: taken as deleted", id=volume_id)
             return
-        abandoned = await host.delete(volume_id)
-        if abandoned:
-            await self._sources.take_back(abandoned, host, volume_id)
+        source_id = await host.delete(volume_id)
+        if source_id:
+            try:
+                await self._sources.take_back(source_id, host, volume_id)
+            except Unavailable as error:
+                _log.warning("what was lent of a source stays lent", id=source_id, error=str(error))
 
     async def expand(self, volume_id: str, required: int, limit: int) -> Volume:
         """Grow the volume. Raises NotFound for an unknown one."""
@@ -175,7 +185,7 @@ class Volumes:
 
     def _owner(self, volume_id: str) -> StorageHost:
         host = self._inventory.owner(volume_id)
-        if host is None:
+        if host is None or names.is_snapshot_id(volume_id):
             raise NotFound(
                 f"There is no volume {volume_id}: no storage host of the inventory has its volume "
                 "group."

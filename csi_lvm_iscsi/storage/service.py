@@ -87,17 +87,16 @@ class StorageService(storage_pb2_grpc.StorageServicer):
         self, request: storage_pb2.DeleteVolumeRequest, context: object
     ) -> storage_pb2.DeleteVolumeResponse:
         """Remove a volume that no node has."""
-        volume_id, abandoned = request.volume_id, ""
+        volume_id, source_id = request.volume_id, ""
         if names.is_volume_id(volume_id):
             await self._upkeep.ready()
             with self._in_flight.hold(volume_id, "DeleteVolume"):
                 await self._publications.ensure_unpublished(volume_id)
                 if self._catalog.has_volume(volume_id):
-                    volume = self._catalog.volume(volume_id)
-                    abandoned = volume.source_id if volume.unfinished else ""
+                    source_id = self._catalog.volume(volume_id).source_id
                 await self._sources.abandon(volume_id)
                 await self._volumes.delete(volume_id)
-        return storage_pb2.DeleteVolumeResponse(abandoned_source_id=abandoned)
+        return storage_pb2.DeleteVolumeResponse(source_id=source_id)
 
     async def GetVolume(
         self, request: storage_pb2.GetVolumeRequest, context: object

@@ -123,10 +123,10 @@ class StorageHost:
         return messages.volume_of(answer)
 
     async def delete(self, volume_id: str) -> str:
-        """Remove a volume; the id of what was still being copied into it, or nothing."""
+        """Remove a volume; the id of what it was made of, or nothing."""
         request = storage_pb2.DeleteVolumeRequest(volume_id=volume_id)
         answer = await self._call(self._stub.DeleteVolume, request, _CHANGE_SECONDS)
-        return str(answer.abandoned_source_id)
+        return str(answer.source_id)
 
     async def get(self, volume_id: str, *, patient: bool = False) -> Volume:
         """Find a volume. With `patient`, a host that does not answer is given the whole time (10

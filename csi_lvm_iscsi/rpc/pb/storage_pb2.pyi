@@ -266,17 +266,19 @@ Global___DeleteVolumeRequest: _TypeAlias = DeleteVolumeRequest  # noqa: Y015
 class DeleteVolumeResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    ABANDONED_SOURCE_ID_FIELD_NUMBER: _builtins.int
-    abandoned_source_id: _builtins.str
-    """What was still being copied into the volume; empty: nothing."""
+    SOURCE_ID_FIELD_NUMBER: _builtins.int
+    source_id: _builtins.str
+    """The snapshot or volume that the volume was made of; empty: none, or it was
+    gone already.
+    """
     def __init__(
         self,
         *,
-        abandoned_source_id: _builtins.str = ...,
+        source_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandoned_source_id", b"abandoned_source_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["source_id", b"source_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
