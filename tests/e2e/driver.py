@@ -154,6 +154,25 @@ class Driver:
         """Take it away from the pod."""
         self.node(node, "NodeUnpublishVolume", volume_id=volume.id, target_path=volume.target_path)
 
+    def expand(self, volume: Volume, node: str, size: int) -> None:
+        """Grow a volume that a pod on `node` uses, as external-resizer and kubelet do."""
+        capacity = {"required_bytes": size}
+        self.controller(
+            "ControllerExpandVolume",
+            volume_id=volume.id,
+            capacity_range=capacity,
+            volume_capability=volume.capability,
+        )
+        self.node(
+            node,
+            "NodeExpandVolume",
+            volume_id=volume.id,
+            volume_path=volume.target_path,
+            staging_target_path=volume.staging_path,
+            capacity_range=capacity,
+            volume_capability=volume.capability,
+        )
+
     def attach(self, volume: Volume, node: str) -> None:
         """All that happens until a pod on `node` sees the volume."""
         self.publish(volume, node)
