@@ -69,6 +69,7 @@ def test_tgtd_killed_while_a_guest_writes(
         guest.plug(volume.target_path, serial)
         guest.hear("block 10 ")
         storage.exec("pkill", "-KILL", "tgtd").check()
+        assert f"block {writes} " not in guest.log, "it had written all before tgtd died"
         said = guest.hear(f"block {writes} ")
         assert said == [
             f"sda block {number} written: line {number} of the guest"

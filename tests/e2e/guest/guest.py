@@ -68,7 +68,8 @@ class Guest:
         self._host.write(INITIAL_RAM_DISK, image.initial_ram_disk())
         self._host.log_path(LOG).unlink(missing_ok=True)
         input_, commands = os.pipe()
-        self._qmp = Qmp(os.fdopen(commands, "wb"))
+        self._commands = os.fdopen(commands, "wb")
+        self._qmp = Qmp(self._commands)
         self._qemu = self._host.start(
             *_environment(),
             *_qemu(self._writes),
@@ -87,6 +88,7 @@ class Guest:
         if self._qemu:
             self._qemu.kill()
             self._qemu = None
+            self._commands.close()
 
     # Its disks
 
