@@ -23,6 +23,7 @@ def lab(worker_id: str) -> Iterator[Lab]:
 
     compute-1 has room for a guest.
     """
+    prerequisites.ensure(print)
     prerequisites.ensure_guest(print)  # the lab's network leads nowhere else
     place = os.environ.get("LAB_DIR") or f"{DEFAULT_DIRECTORY}-test"
     with Lab(Path(f"{place}-{worker_id}")) as lab:

@@ -23,7 +23,7 @@ MEMORY_MIB = 128
 TRANSLATED_CODE_MIB = 64
 
 BOOT_TIMEOUT = 120.0
-HEAR_TIMEOUT = 60.0
+HEAR_TIMEOUT = 120.0
 POLL_INTERVAL = 0.1
 
 INITIAL_RAM_DISK = "/run/guest.initrd"
@@ -33,7 +33,7 @@ LOG_TAIL = 2000
 
 SAID = re.compile(r"guest: (.*)")
 SERIAL_DIGITS = 20
-"""So much of a disk's serial number QEMU's virtio disks show to a guest."""
+"""So much of a serial number every kind of QEMU's disks can show to a guest; virtio-blk no more."""
 
 
 class Guest:
@@ -138,7 +138,7 @@ class Guest:
                     self._heard += number
                     return lines[:number]
             if time.monotonic() > deadline:
-                trouble = f"did not say {text!r} in {timeout:.0f} s"
+                trouble = f"did not say {text!r} in {timeout:g} s"
             elif self._ended_within(POLL_INTERVAL):
                 trouble = f"ended before it said {text!r}"
             else:

@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from tests.e2e.guest.errors import GuestError
 from tests.e2e.lab.prerequisites import GUEST_FILES
 
 INIT = Path(__file__).with_name("init.sh")
@@ -14,9 +15,10 @@ MODULES = ("virtio_pci", "virtio_scsi", "sd_mod")
 
 
 def kernel() -> Path:
-    """The guest's kernel. The packages must have been unpacked."""
-    (path,) = (GUEST_FILES / "boot").glob("vmlinuz-*")
-    return path
+    """The guest's kernel. GuestError if the packages are not unpacked."""
+    for path in (GUEST_FILES / "boot").glob("vmlinuz-*"):
+        return path
+    raise GuestError(f"{GUEST_FILES} has no kernel: run `python -m tests.e2e.lab.prerequisites`.")
 
 
 def initial_ram_disk() -> bytes:

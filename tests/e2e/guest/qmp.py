@@ -48,7 +48,7 @@ class Qmp:
         self._commands.flush()
         with self._news:
             if not self._news.wait_for(lambda: number in self._answers, timeout):
-                raise GuestError(f"QEMU has not answered {command} after {timeout:.0f} s.")
+                raise GuestError(f"QEMU has not answered {command} after {timeout:g} s.")
             answer = self._answers.pop(number)
         if "error" in answer:
             raise GuestError(f"QEMU refuses {json.dumps(request)}: {answer['error']['desc']}")
@@ -69,4 +69,4 @@ class Qmp:
 
         with self._news:
             if not self._news.wait_for(take, timeout):
-                raise GuestError(f"QEMU has not reported {name} after {timeout:.0f} s.")
+                raise GuestError(f"QEMU has not reported {name} after {timeout:g} s.")

@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -63,10 +62,10 @@ def ensure_guest(report: Callable[[str], None]) -> None:
         if GUEST_FILES.exists():
             return
         report("fetching QEMU, a kernel and busybox for the guest (about 50 MB)")
-        GUEST_FILES.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=GUEST_FILES.parent) as directory:
-            files = _unpack_guest(Path(directory))
-            files.rename(GUEST_FILES)
+        unpacking = GUEST_FILES.with_suffix(".new")
+        shutil.rmtree(unpacking, ignore_errors=True)  # a killed one left it
+        _unpack_guest(unpacking)
+        unpacking.rename(GUEST_FILES)
         report("what the guest needs is unpacked")
 
 
@@ -89,17 +88,18 @@ def _install_packages(report: Callable[[str], None]) -> None:
 
 def _apt_get(*arguments: str, quiet: bool = False) -> None:
     if not shutil.which("apt-get"):
-        raise LabError(f"There is no apt-get here, which could `{' '.join(arguments)}`.")
+        wanted = " ".join(arguments)
+        raise LabError(f"There is no apt-get here for `{wanted}`: the lab needs Debian 12.")
     command = ["apt-get", "--option", f"DPkg::Lock::Timeout={APT_PATIENCE}", *arguments]
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    output = subprocess.DEVNULL if quiet else None
-    if subprocess.run(command, env=environment, stdout=output, check=False).returncode != 0:
+    done = subprocess.run(command, env=environment, check=False, capture_output=quiet)
+    if done.returncode != 0:
         raise LabError(f"`{' '.join(command)}` failed: run it by hand to see why.")
 
 
-def _unpack_guest(directory: Path) -> Path:
+def _unpack_guest(files: Path) -> None:
     """Unpack the guest's packages, and the libraries that the builder has not installed."""
-    archives, files = directory / "archives", directory / "files"
+    archives = files / "archives"
     (archives / "partial").mkdir(parents=True)
     _apt_get("update", quiet=True)
     _apt_get(
@@ -112,7 +112,7 @@ def _unpack_guest(directory: Path) -> Path:
         subprocess.run(["dpkg-deb", "--extract", str(archive), str(files)], check=True)
     (modules,) = (files / "lib" / "modules").iterdir()
     subprocess.run(["depmod", "--basedir", str(files), modules.name], check=True)
-    return files
+    shutil.rmtree(archives)
 
 
 def _guest_kernel_package() -> str:
