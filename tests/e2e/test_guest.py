@@ -13,7 +13,7 @@ from tests.e2e.test_recovery import storage_of
 
 SIZE, GROWN = 64 * MIB, 96 * MIB
 BLOCK = 4096
-WRITES = 60
+WRITES = 40
 """Lines that the guest writes to a new disk, which take it some seconds."""
 
 KILL = "until pkill -KILL qemu-system; do sleep 0.1; done"
@@ -90,10 +90,10 @@ def test_tgtd_killed_while_a_guest_writes(
     storage = storage_of(lab, volume)
     silent_until = len(guest.log)
     guest.plug(volume.target_path, serial)
-    guest.hear("block 10 ")
+    guest.hear("block 5 ")
     storage.exec("pkill", "-KILL", "tgtd").check()
     assert f"block {WRITES} " not in guest.log[silent_until:], "tgtd died too late"
-    assert guest.hear(f"block {WRITES} ") == written(range(11, WRITES + 1))
+    assert guest.hear(f"block {WRITES} ") == written(range(6, WRITES + 1))
     assert "I/O error" not in guest.log[silent_until:]
     guest.unplug(serial)
     driver.detach(volume, "compute-1")
