@@ -10,7 +10,7 @@ from tests.e2e.lab.host import Host
 from tests.e2e.waste import wait_until_wiped
 
 # Origins that were deleted, and are kept for their snapshots, are not listed.
-LISTED = "lvs --noheadings -o lv_name vg0 | grep -vE '^ *(pool|wipe-.*)$'"
+LISTED = "lvs --noheadings -o lv_name vg0 | awk '{print $1}' | grep -vE '^(pool|wipe-.*)$'"
 TARGETS = "tgtadm --mode target --op show | sed -n 's/^Target [0-9]*: //p'"
 SESSIONS = "cat /sys/class/iscsi_session/*/targetname 2>/dev/null"
 
