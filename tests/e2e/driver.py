@@ -186,22 +186,22 @@ class Driver:
 
     def expand(self, volume: Volume, node: str, size: int) -> None:
         """Grow a volume that a pod on `node` uses, as external-resizer and kubelet do."""
-        # Until the driver can: what it will do, by hand.
-        storage, update = "", "tgtadm --mode logicalunit --op update --lun 1"
-        for name in ("storage-1", "storage-2"):
-            if self._lab.host(name).exec("lvs", f"vg0/{volume.id}").status == 0:
-                storage = name
-        script = (
-            f"lvextend -L {size}b vg0/{volume.id} && "
-            "tid=$(tgtadm --mode target --op show | "
-            f"sed -n 's/^Target \\([0-9]*\\): .*:{volume.id}$/\\1/p') && "
-            f"{update} --tid $tid --params online=0 && "
-            f"{update} --tid $tid --params path=/dev/vg0/{volume.id} && "
-            f"{update} --tid $tid --params online=1"
+        capacity = {"required_bytes": size}
+        self.controller(
+            "ControllerExpandVolume",
+            volume_id=volume.id,
+            capacity_range=capacity,
+            volume_capability=volume.capability,
         )
-        self._lab.host(storage).exec("sh", "-c", script).check()
-        rescan = "for disk in /sys/block/sd*; do echo 1 >$disk/device/rescan; done"
-        self._lab.host(node).exec("sh", "-c", rescan).check()
+        self.node(
+            node,
+            "NodeExpandVolume",
+            volume_id=volume.id,
+            volume_path=volume.target_path,
+            staging_target_path=volume.staging_path,
+            capacity_range=capacity,
+            volume_capability=volume.capability,
+        )
 
     def attach(self, volume: Volume, node: str) -> None:
         """All that happens until a pod on `node` sees the volume."""
