@@ -15,7 +15,7 @@ from tests.e2e.driver import Driver
 from tests.e2e.lab.lab import Lab
 
 # The first run of hypothesis is always the simplest that there is.
-SHORT, LONG = (4, 12), (31, 40)
+SHORT, LONG = (3, 14), (25, 40)
 
 
 @pytest.mark.parametrize("length", [SHORT, pytest.param(LONG, marks=pytest.mark.slow)])
@@ -47,4 +47,5 @@ def test_whatever_happens_all_that_is_wanted_is_there_once(
             database=None,
             suppress_health_check=list(HealthCheck),
         ),
+        _min_steps=steps,  # else most runs are of a step or two
     )
