@@ -11,6 +11,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, start_http_server
 
+from csi_lvm_iscsi import doctor
 from csi_lvm_iscsi.model.errors import DriverError
 from csi_lvm_iscsi.rpc import logs
 
@@ -167,6 +168,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     node.add_argument("--node-id", required=True, metavar="NAME", help="name of this host")
     _add_keys_and_state(node)
+
+    doctor.add_to(roles)
     return parser
 
 
