@@ -67,6 +67,7 @@ async def _controller(arguments: argparse.Namespace, registry: CollectorRegistry
 
 
 async def _storage(arguments: argparse.Namespace, registry: CollectorRegistry) -> None:
+    from csi_lvm_iscsi.commands.measured import MeasuredRunner
     from csi_lvm_iscsi.commands.runner import ProcessRunner
     from csi_lvm_iscsi.storage import instance
     from csi_lvm_iscsi.storage.service import Settings, serve
@@ -81,10 +82,12 @@ async def _storage(arguments: argparse.Namespace, registry: CollectorRegistry) -
         portals=tuple(arguments.portal),
         thin_pool=arguments.thin_pool,
     )
-    await serve(settings, ProcessRunner(inherit=(lock,)), registry)
+    runner = MeasuredRunner(ProcessRunner(inherit=(lock,)), registry)
+    await serve(settings, runner, registry)
 
 
 async def _node(arguments: argparse.Namespace, registry: CollectorRegistry) -> None:
+    from csi_lvm_iscsi.commands.measured import MeasuredRunner
     from csi_lvm_iscsi.commands.runner import ProcessRunner
     from csi_lvm_iscsi.node.service import Settings, serve
 
@@ -94,7 +97,7 @@ async def _node(arguments: argparse.Namespace, registry: CollectorRegistry) -> N
         keys=KeyDirectory(arguments.chap_keys),
         state_directory=arguments.state_dir,
     )
-    await serve(settings, ProcessRunner(), registry)
+    await serve(settings, MeasuredRunner(ProcessRunner(), registry), registry)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -16,6 +16,7 @@ _CONNECT_SECONDS = 3.0
 _LISTENING = "0A"  # TCP_LISTEN, include/net/tcp_states.h
 _STOPPED = "T"
 _UNINTERRUPTIBLE = "D"
+_ENDED = ("Z", "X", "")  # its parent has not asked yet how it ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,11 @@ class Process:
 
     replaced: bool
     """Whether its program was replaced on the disk since it started."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a signal stopped it: it answers nobody until another lets it go on."""
+        return self.state == _STOPPED
 
     @property
     def hangs(self) -> str:
@@ -81,6 +87,7 @@ class Host:
 
     clock_status: Callable[[], int] = clock_status
     reach: Callable[[str], Awaitable[str]] = reach
+    statvfs: Callable[[Path], os.statvfs_result] = os.statvfs
 
     async def run(self, *argv: str, where: Where = Where.HOST) -> Completed:
         """Run a command that only looks; any exit code is an answer."""
@@ -157,7 +164,7 @@ class Host:
         there = self.root / path.relative_to("/")
         while not there.exists():
             there = there.parent
-        space = os.statvfs(there)
+        space = self.statvfs(there)
         return space.f_bavail * space.f_frsize, space.f_favail if space.f_files else -1
 
     def _pids(self) -> Iterator[int]:
@@ -177,8 +184,10 @@ class Host:
             program = ""
         words = self.read(f"proc/{pid}/cmdline").strip("\0").split("\0")
         # The name stands in parentheses and may have blanks.
-        state = self.read(f"proc/{pid}/stat").rpartition(")")[2].split()[:1]
-        return Process(pid, name, tuple(words), "".join(state), program.endswith(" (deleted)"))
+        state = "".join(self.read(f"proc/{pid}/stat").rpartition(")")[2].split()[:1])
+        if state in _ENDED:
+            return None
+        return Process(pid, name, tuple(words), state, program.endswith(" (deleted)"))
 
     def _owner(self, inode: str) -> Process | None:
         for pid in self._pids():

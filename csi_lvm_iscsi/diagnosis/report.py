@@ -40,7 +40,7 @@ async def _made(name: str, check: Check) -> Sequence[Finding]:
 
 def as_text(findings: Sequence[Finding]) -> str:
     """A line for each finding, another for its fix, and a summary."""
-    width = max(len(finding.check) for finding in findings)
+    width = max((len(finding.check) for finding in findings), default=0)
     indent = " " * (len(Level.WARNING) + 2 + width + 2)
     lines = []
     for finding in findings:

@@ -12,12 +12,13 @@ from csi_lvm_iscsi.model import chap, names
 from csi_lvm_iscsi.model.errors import NotFound
 from csi_lvm_iscsi.model.in_flight import InFlight
 from csi_lvm_iscsi.model.volumes import Volume
-from csi_lvm_iscsi.rpc import messages, server, tls
+from csi_lvm_iscsi.rpc import messages, metrics, server, tls
 from csi_lvm_iscsi.rpc.pb import storage_pb2, storage_pb2_grpc
 from csi_lvm_iscsi.storage.exports import Exports
 from csi_lvm_iscsi.storage.fencing import Fence
 from csi_lvm_iscsi.storage.grants import GrantRecords
 from csi_lvm_iscsi.storage.lvm import Lvm
+from csi_lvm_iscsi.storage.metrics import storage_metrics
 from csi_lvm_iscsi.storage.publications import Publications
 from csi_lvm_iscsi.storage.tgt.socket import ManagementSocket
 from csi_lvm_iscsi.storage.tgt.target import Tgtd
@@ -78,6 +79,12 @@ async def serve(settings: Settings, runner: Runner, registry: CollectorRegistry)
     await parts.volumes.refresh()
     in_flight = InFlight()
     upkeep = Upkeep(management, parts.publications, parts.exports, in_flight, parts.volumes.refresh)
+    metrics.register(
+        registry,
+        lambda: storage_metrics(
+            parts.volumes.pools(), len(parts.publications.published()), upkeep.state
+        ),
+    )
     # Verbs that are not there yet answer UNIMPLEMENTED.
     service = StorageService(  # type: ignore[abstract]
         settings.host, parts.volumes, parts.publications, upkeep, in_flight

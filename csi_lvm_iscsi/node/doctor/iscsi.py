@@ -47,7 +47,7 @@ class IscsiChecks:
             start = "systemctl enable --now iscsid.socket" if self._host.has_systemd else "iscsid"
             return [error("iscsid", "does not run: no volume can be logged in to", start)]
         if process.hangs:
-            fix = f"kill -CONT {process.pid}" if process.state == "T" else "dmesg --level err,warn"
+            fix = f"kill -CONT {process.pid}" if process.stopped else "dmesg --level err,warn"
             return [error("iscsid", f"process {process.pid} {process.hangs}", fix)]
         return [await self._version(process)]
 

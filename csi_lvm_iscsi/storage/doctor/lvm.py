@@ -8,6 +8,7 @@ from typing import Any
 from csi_lvm_iscsi.commands.runner import Completed
 from csi_lvm_iscsi.diagnosis import checks
 from csi_lvm_iscsi.diagnosis.host import Host
+from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.model.errors import DriverError
 from csi_lvm_iscsi.model.findings import Finding, error, ok, warning
 from csi_lvm_iscsi.model.sizes import human
@@ -45,6 +46,7 @@ class LvmChecks:
     def __init__(self, host: Host, volume_groups: Sequence[str]) -> None:
         self._host = host
         self._named = tuple(volume_groups)
+        self._read: list[Group] | None = None
 
     async def programs(self) -> Sequence[Finding]:
         """Lvm new enough, and what it starts for a thin pool."""
@@ -72,7 +74,7 @@ class LvmChecks:
 
     async def volume_groups(self) -> Sequence[Finding]:
         """The volume groups that volumes are in, and their thin pools."""
-        groups = self._chosen(await self._report())
+        groups = self._chosen(await self._groups())
         if not groups:
             which = " or ".join(self._named) or "with volumes or a thin pool"
             return [error("volume group", f"there is no volume group {which} on this host", _MAKE)]
@@ -118,8 +120,8 @@ class LvmChecks:
             )
         )
         rows: list[Row] = json.loads(completed.stdout)["report"][0]["pv"]
-        groups = {row["vg_name"] for row in rows}
-        nested = [row for row in rows if _is_logical_volume(row["pv_name"], groups)]
+        ours = set[str]().union(*map(_devices, await self._groups()))
+        nested = [row for row in rows if row["pv_name"] in ours]
         if not nested:
             return [ok("LVM and guests", "no volume is a physical volume to this host")]
         # Deactivated first: once LVM does not look there any more, it cannot be.
@@ -133,6 +135,12 @@ class LvmChecks:
                 f"{deactivate}{_set('devices/scan_lvs = 0')}",
             )
         ]
+
+    async def _groups(self) -> list[Group]:
+        """Lvm's report of all volume groups, read once."""
+        if self._read is None:
+            self._read = await self._report()
+        return self._read
 
     async def _report(self) -> list[Group]:
         arguments = [
@@ -187,13 +195,12 @@ def _pools(group: Group) -> list[Row]:
     return [row for row in pools if row["lv_name"] in used] or pools
 
 
-def _is_logical_volume(device: str, groups: set[str]) -> bool:
-    """Whether lvm's name of a physical volume is that of a logical volume: /dev/VG/LV, or what
-    device-mapper calls it."""
-    place = device.split("/")[2:]
-    if place[0] == "mapper":
-        return any(place[1].startswith(f"{group.replace('-', '--')}-") for group in groups if group)
-    return len(place) > 1 and place[0] in groups
+def _devices(group: Group) -> set[str]:
+    """What lvm may call the devices of the volumes of a group."""
+    name = group["vg"][0]["vg_name"]
+    volumes = [row["lv_name"] for row in group["lv"] if _is_ours(row)]
+    mapped = {f"/dev/mapper/{names.device_mapper_name(name, volume)}" for volume in volumes}
+    return mapped | {f"/dev/{name}/{volume}" for volume in volumes}
 
 
 def _disks(group: Group) -> Finding:

@@ -32,6 +32,7 @@ class TgtChecks:
     def __init__(self, host: Host, management: Management) -> None:
         self._host = host
         self._management = management
+        self._silent = False
 
     async def daemon(self) -> Sequence[Finding]:
         """It runs, answers, and was started so that its exports can be rebuilt unseen."""
@@ -41,8 +42,9 @@ class TgtChecks:
         if process is None:
             return [error("tgtd", "does not run: no volume can be used", self._start())]
         try:
-            await self._ask(Mode.SYSTEM)
+            await self._ask(process, Mode.SYSTEM)
         except DriverError as failure:
+            self._silent = True
             return [_silent(process, failure)]
         return [*await self._version(process), self._started(process)]
 
@@ -77,12 +79,12 @@ class TgtChecks:
 
     async def portals(self) -> Sequence[Finding]:
         """Tgtd listens where nodes come, and nobody else does."""
-        if self._process() is None:
-            return _taken(self._host, _ISCSI_PORT)
-        try:
-            text = await self._ask(Mode.PORTAL)
-        except DriverError:
+        process = self._process()
+        if self._silent:
             return []  # told already
+        if process is None:
+            return _taken(self._host, _ISCSI_PORT)
+        text = await self._ask(process, Mode.PORTAL)
         portals = re.findall(r"^Portal: (.*),\d+$", text, re.MULTILINE)
         outside = [portal for portal in portals if not _is_local(portal)]
         if outside:
@@ -108,7 +110,10 @@ class TgtChecks:
         unit = self._host.has_systemd and (self._host.root / _DROP_IN.lstrip("/")).is_dir()
         return "systemctl start tgt" if unit else _START
 
-    async def _ask(self, mode: Mode) -> str:
+    async def _ask(self, process: Process, mode: Mode) -> str:
+        """Raises DriverError where tgtd does not answer; at once where it cannot."""
+        if process.stopped:
+            raise Unavailable("it is stopped")
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 return await self._management.request(mode, Op.SHOW)
@@ -161,7 +166,7 @@ class TgtChecks:
 
 def _silent(process: Process, failure: DriverError) -> Finding:
     if process.hangs:
-        fix = f"kill -CONT {process.pid}" if process.state == "T" else "dmesg --level err,warn"
+        fix = f"kill -CONT {process.pid}" if process.stopped else "dmesg --level err,warn"
         return error("tgtd", f"process {process.pid} {process.hangs}", fix)
     return error("tgtd", f"process {process.pid}: {failure}", f"kill -9 {process.pid}")
 

@@ -1,0 +1,192 @@
+"""What the recordings of the lab do not show: hangs, other users, other hosts."""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from csi_lvm_iscsi.commands.runner import ProcessRunner
+from csi_lvm_iscsi.diagnosis import checks, host, report
+from csi_lvm_iscsi.diagnosis.host import Host
+from csi_lvm_iscsi.model.findings import Finding, Level, error, ok
+from csi_lvm_iscsi.storage.doctor import tgt
+from csi_lvm_iscsi.storage.doctor.lvm import _devices
+from csi_lvm_iscsi.storage.doctor.pools import pool_findings
+from csi_lvm_iscsi.storage.tgt.socket import ManagementSocket
+
+MIB = 1 << 20
+POOL = {
+    "lv_name": "pool",
+    "lv_when_full": "error",
+    "lv_check_needed": "",
+    "lv_health_status": "",
+    "lv_metadata_size": "4194304",
+    "data_percent": "10.00",
+    "metadata_percent": "10.00",
+}
+
+
+def host_of(root: Path, **parts: object) -> Host:
+    return Host(ProcessRunner(), root=root, own=root, **parts)  # type: ignore[arg-type]
+
+
+async def test_a_tgtd_that_does_not_answer_is_found_in_bounded_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tgt, "_ANSWER_SECONDS", 0.1)
+    process = tmp_path / "proc" / "77"
+    process.mkdir(parents=True)
+    (process / "comm").write_text("tgtd\n")
+    (process / "cmdline").write_text("tgtd\0-f\0")
+    (process / "stat").write_text("77 (tgtd) S 1")
+    silent = asyncio.Event()
+
+    async def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await silent.wait()
+        writer.close()
+
+    server = await asyncio.start_unix_server(accept, tmp_path / "socket")
+    found = tgt.TgtChecks(host_of(tmp_path), ManagementSocket(tmp_path / "socket"))
+    (finding,) = await found.daemon()
+    assert finding.level is Level.ERROR
+    assert finding.fix == "kill -9 77"
+    assert list(await found.portals()) == []
+    silent.set()
+    server.close()
+    await server.wait_closed()
+
+
+async def test_a_check_that_hangs_or_fails_is_a_finding_and_the_others_are_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(report, "_CHECK_SECONDS", 0.05)
+
+    async def hangs() -> Sequence[Finding]:
+        await asyncio.Event().wait()
+        return []
+
+    async def fails() -> Sequence[Finding]:
+        raise KeyError("vg")
+
+    async def works() -> Sequence[Finding]:
+        return [ok("works", "it does")]
+
+    found = await report.examine({"hangs": hangs, "fails": fails, "works": works})
+    assert [(each.check, each.level) for each in found] == [
+        ("hangs", Level.ERROR),
+        ("fails", Level.ERROR),
+        ("works", Level.OK),
+    ]
+    assert all(each.fix for each in found[:2])
+
+
+async def test_who_is_not_root_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    (finding,) = await report.examine({})
+    assert finding.fix.startswith("sudo ")
+
+
+def test_the_text_has_a_line_for_each_finding_and_for_each_fix() -> None:
+    text = report.as_text([ok("clock", "synchronised"), error("tgtd", "does not run", "tgtd")])
+    assert text.splitlines() == [
+        "ok       clock  synchronised",
+        "error    tgtd   does not run",
+        "                fix: tgtd",
+        "1 ok, 0 warning, 1 error",
+    ]
+
+
+async def test_a_host_that_lacks_everything_crashes_no_check(tmp_path: Path) -> None:
+    bare = host_of(tmp_path)
+    assert bare.processes() == []
+    assert bare.listeners(3260) == []
+    assert checks.programs(bare, "lvm2", "lvm2", "lvm").level is Level.ERROR
+    assert checks.state_directory(bare, Path("/var/lib/x")).level is Level.OK
+
+
+def test_records_in_memory_are_an_error(tmp_path: Path) -> None:
+    (tmp_path / "proc" / "1").mkdir(parents=True)
+    (tmp_path / "proc" / "1" / "mountinfo").write_text(
+        "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 0:9 / /var/lib rw - tmpfs tmpfs rw\n"
+    )
+    found = checks.state_directory(host_of(tmp_path), Path("/var/lib/csi-lvm-iscsi"))
+    assert found.level is Level.ERROR
+    assert "tmpfs" in found.found
+    assert checks.state_directory(host_of(tmp_path), Path("/var/lib2")).level is Level.OK
+
+
+@pytest.mark.parametrize(
+    ("free", "files", "level"),
+    [
+        (1024 * MIB, 100000, Level.OK),
+        (1024 * MIB, -1, Level.OK),
+        (32 * MIB, 100000, Level.WARNING),
+        (1 * MIB, 100000, Level.ERROR),
+        (1024 * MIB, 10, Level.WARNING),
+        (1024 * MIB, 0, Level.ERROR),
+    ],
+)
+def test_little_space_or_few_files_are_told(
+    tmp_path: Path, free: int, files: int, level: Level
+) -> None:
+    total = 0 if files < 0 else 100000
+    space = os.statvfs_result((4096, 4096, 0, 0, free // 4096, total, files, files, 0, 255))
+    found = checks.free_space(host_of(tmp_path, statvfs=lambda _: space), Path("/var/lib/x"))
+    assert found.level is level
+
+
+@pytest.mark.parametrize(("status", "level"), [(0x2001, Level.OK), (0x41, Level.WARNING)])
+def test_a_clock_that_follows_none_is_told(tmp_path: Path, status: int, level: Level) -> None:
+    assert checks.clock(host_of(tmp_path, clock_status=lambda: status)).level is level
+
+
+def test_the_clock_of_this_host_can_be_read() -> None:
+    assert 0 <= host.clock_status() <= 0xFFFF
+
+
+async def test_a_portal_is_reached_or_the_reason_told() -> None:
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    assert await host.reach(f"127.0.0.1:{port}") == ""
+    server.close()
+    await server.wait_closed()
+    assert await host.reach(f"127.0.0.1:{port}") != ""
+    assert await host.reach("no portal") != ""
+
+
+@pytest.mark.parametrize(
+    ("changed", "level", "fix"),
+    [
+        ({"data_percent": "85.00"}, Level.WARNING, "lvextend --extents +50%FREE vg0/pool"),
+        ({"data_percent": "99.00"}, Level.ERROR, "lvextend --extents +50%FREE vg0/pool"),
+        (
+            {"metadata_percent": "81.00"},
+            Level.WARNING,
+            "lvextend --poolmetadatasize +4194304b vg0/pool",
+        ),
+        ({"lv_check_needed": "check needed"}, Level.ERROR, "lvconvert --yes --repair vg0/pool"),
+        ({"lv_health_status": "metadata_read_only"}, Level.ERROR, "lvconvert --yes --repair"),
+        ({"data_percent": "", "metadata_percent": ""}, Level.OK, ""),
+    ],
+)
+def test_the_state_of_a_pool_is_told(changed: dict[str, str], level: Level, fix: str) -> None:
+    (found,) = pool_findings("vg0", {**POOL, **changed}, zeroes=True)
+    assert found.level is level
+    assert fix in found.fix
+
+
+def test_devices_of_volumes_are_told_from_other_logical_volumes() -> None:
+    group = {
+        "vg": [{"vg_name": "my-vg"}],
+        "lv": [
+            {"lv_name": "0123abcd-pvc-1", "lv_tags": "csi-lvm-iscsi:name=pvc-1"},
+            {"lv_name": "stacked", "lv_tags": ""},
+        ],
+    }
+    assert _devices(group) == {
+        "/dev/my-vg/0123abcd-pvc-1",
+        "/dev/mapper/my--vg-0123abcd--pvc--1",
+    }
