@@ -48,6 +48,8 @@ class Ailment:
     """Whether the fix, run as printed, ends it. Else it needs something outside of the host."""
 
     options: tuple[str, ...] = ()
+    also: tuple[tuple[str, Level], ...] = ()
+    """Other checks that find something then."""
 
 
 AILMENTS = [
@@ -81,6 +83,7 @@ AILMENTS = [
         "lvcreate --quiet -l 1 -n inner nested",
         "LVM and guests", Level.ERROR, "guest", "vgchange --activate n --select vg_uuid=",
         clear=f"{_RESTORE_LVM}; lvremove --quiet --yes vg0/guest",
+        also=(("scan_lvs", Level.WARNING),),
     ),
     Ailment(
         "tgtd-dead", "storage",

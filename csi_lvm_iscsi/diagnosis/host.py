@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ctypes
+import itertools
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
@@ -131,9 +132,10 @@ class Host:
     def role(self, name: str) -> Process | None:
         """The process of a role of ours."""
         for process in self.processes():
-            ours = any("csi-lvm-iscsi" in word or "csi_lvm_iscsi" in word for word in process.argv)
-            if ours and name in process.argv:
-                return process
+            # As the installed command, or as `python -m csi_lvm_iscsi`.
+            for program, role in itertools.pairwise(process.argv):
+                if Path(program).name in ("csi-lvm-iscsi", "csi_lvm_iscsi") and role == name:
+                    return process
         return None
 
     def listeners(self, port: int) -> list[tuple[str, Process | None]]:

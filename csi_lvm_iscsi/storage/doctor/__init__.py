@@ -34,8 +34,9 @@ async def diagnose(
             "lvm2": lvm.programs,
             "kernel modules": lvm.modules,
             "volume groups": lvm.volume_groups,
-            "lvm.conf": lvm.configuration,
+            # Before what lets LVM see them: its fix would keep this one's from seeing them.
             "LVM and guests": lvm.guests,
+            "lvm.conf": lvm.configuration,
             "tgtd": tgt.daemon,
             "tgt.service": tgt.unit,
             "portals": tgt.portals,

@@ -66,7 +66,10 @@ class TgtChecks:
                     "systemctl disable --now tgt.service",
                 )
             ]
-        if "tgt-admin" in unit.get("ExecStop", "") or "tgt-admin" in unit.get("ExecStartPost", ""):
+        if any(
+            line.startswith(("ExecStop=", "ExecStartPost=")) and "tgt-admin" in line
+            for line in said.splitlines()
+        ):
             return [
                 warning(
                     "tgt.service",

@@ -15,6 +15,7 @@ from csi_lvm_iscsi.storage.doctor import tgt
 from csi_lvm_iscsi.storage.doctor.lvm import _devices
 from csi_lvm_iscsi.storage.doctor.pools import pool_findings
 from csi_lvm_iscsi.storage.tgt.socket import ManagementSocket
+from tests.boundary import Player
 
 MIB = 1 << 20
 POOL = {
@@ -107,6 +108,22 @@ async def test_a_host_that_lacks_everything_crashes_no_check(tmp_path: Path) -> 
     assert checks.state_directory(bare, Path("/var/lib/x")).level is Level.OK
 
 
+def test_a_role_is_told_from_a_doctor(tmp_path: Path) -> None:
+    def run(pid: int, *argv: str) -> None:
+        process = tmp_path / "proc" / str(pid)
+        process.mkdir(parents=True)
+        (process / "comm").write_text("python3\n")
+        (process / "cmdline").write_text("".join(f"{word}\0" for word in argv))
+        (process / "stat").write_text(f"{pid} (python3) S 1")
+
+    run(5, "python3", "-m", "csi_lvm_iscsi", "doctor", "storage")
+    run(6, "python3", "/usr/bin/csi-lvm-iscsi", "node", "--node-id", "storage")
+    assert host_of(tmp_path).role("storage") is None
+    run(7, "python3", "-m", "csi_lvm_iscsi", "storage", "--listen", "x")
+    found = [host_of(tmp_path).role(name) for name in ("storage", "node")]
+    assert [process.pid for process in found if process] == [7, 6]
+
+
 def test_records_in_memory_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "proc" / "1").mkdir(parents=True)
     (tmp_path / "proc" / "1" / "mountinfo").write_text(
@@ -155,6 +172,44 @@ async def test_a_portal_is_reached_or_the_reason_told() -> None:
     await server.wait_closed()
     assert await host.reach(f"127.0.0.1:{port}") != ""
     assert await host.reach("no portal") != ""
+
+
+# What `systemctl show` tells of Debian's unit: a line for each command, of one name. Written by
+# hand after systemctl(1): the lab has no systemd.
+DEBIANS_UNIT = """\
+MainPID=77
+ActiveState=active
+UnitFileState=enabled
+ExecStartPost={ path=/usr/sbin/tgt-admin ; argv[]=/usr/sbin/tgt-admin -e -c /etc/tgt/targets.conf }
+ExecStartPost={ path=/usr/sbin/tgtadm ; argv[]=/usr/sbin/tgtadm --op update --mode sys }
+ExecStop={ path=/usr/sbin/tgt-admin ; argv[]=/usr/sbin/tgt-admin --offline ALL }
+ExecStop={ path=/usr/sbin/tgtadm ; argv[]=/usr/sbin/tgtadm --op delete --mode system }
+"""
+
+
+@pytest.mark.parametrize(
+    ("shown", "level", "fix"),
+    [
+        (DEBIANS_UNIT, Level.WARNING, "systemctl daemon-reload && systemctl restart tgt"),
+        (DEBIANS_UNIT.replace("77", "0"), Level.ERROR, "systemctl disable --now tgt.service"),
+        (DEBIANS_UNIT.replace("tgt-admin", "true"), Level.OK, ""),
+        ("LoadState=not-found\nActiveState=inactive\n", Level.OK, ""),
+    ],
+)
+async def test_debians_unit_of_tgtd_is_told(
+    tmp_path: Path, shown: str, level: Level, fix: str
+) -> None:
+    (tmp_path / "run" / "systemd" / "system").mkdir(parents=True)
+    process = tmp_path / "proc" / "77"
+    process.mkdir(parents=True)
+    (process / "comm").write_text("tgtd\n")
+    (process / "stat").write_text("77 (tgtd) S 1")
+    command = {"run": ["systemctl", "show", "tgt.service"], "where": "host", "code": 0}
+    player = Player([{**command, "stdout": shown, "stderr": ""}])
+    found = tgt.TgtChecks(Host(player, root=tmp_path), player)
+    (finding,) = await found.unit()
+    assert finding.level is level
+    assert fix in finding.fix
 
 
 @pytest.mark.parametrize(

@@ -71,3 +71,4 @@ async def test_an_ailment_is_found_with_its_fix(
     assert found.level is ailment.level
     assert ailment.says in found.found
     assert ailment.fix in found.fix
+    assert wrong(findings) == {(ailment.check, ailment.level), *ailment.also, *UNAVOIDABLE}
