@@ -75,10 +75,13 @@ class LvmChecks:
     async def volume_groups(self) -> Sequence[Finding]:
         """The volume groups that volumes are in, and their thin pools."""
         groups = self._chosen(await self._groups())
-        if not groups:
-            which = " or ".join(self._named) or "with volumes or a thin pool"
-            return [error("volume group", f"there is no volume group {which} on this host", _MAKE)]
-        findings: list[Finding] = []
+        missing = set(self._named) - {group["vg"][0]["vg_name"] for group in groups}
+        if not groups and not missing:
+            missing = {"with volumes or a thin pool"}
+        findings = [
+            error("volume group", f"there is no volume group {which} on this host", _MAKE)
+            for which in sorted(missing)
+        ]
         for group in groups:
             findings += [_disks(group), _metadata_area(group)]
             for pool in _pools(group):

@@ -1,6 +1,7 @@
 """What the recordings of the lab do not show: hangs, other users, other hosts."""
 
 import asyncio
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,12 +13,19 @@ from csi_lvm_iscsi.diagnosis import checks, host, report
 from csi_lvm_iscsi.diagnosis.host import Host
 from csi_lvm_iscsi.model.findings import Finding, Level, error, ok
 from csi_lvm_iscsi.storage.doctor import tgt
-from csi_lvm_iscsi.storage.doctor.lvm import _devices
+from csi_lvm_iscsi.storage.doctor.lvm import LvmChecks, _devices
 from csi_lvm_iscsi.storage.doctor.pools import pool_findings
 from csi_lvm_iscsi.storage.tgt.socket import ManagementSocket
 from tests.boundary import Player
 
 MIB = 1 << 20
+REPORT = next(
+    action["run"]
+    for action in json.loads(
+        (Path(__file__).parent / "transcripts" / "healthy-storage.json").read_text()
+    )["actions"]
+    if "fullreport" in action.get("run", ())
+)
 POOL = {
     "lv_name": "pool",
     "lv_when_full": "error",
@@ -231,6 +239,48 @@ def test_the_state_of_a_pool_is_told(changed: dict[str, str], level: Level, fix:
     (found,) = pool_findings("vg0", {**POOL, **changed}, zeroes=True)
     assert found.level is level
     assert fix in found.fix
+
+
+GROUP = {
+    "vg": [
+        {
+            "vg_name": "vg0",
+            "vg_mda_size": "1044480",
+            "vg_mda_free": "519168",
+            "vg_missing_pv_count": "0",
+        }
+    ],
+    "pv": [{"pv_name": "/dev/sdb"}],
+    "lv": [],
+    "seg": [],
+}
+
+
+async def test_each_volume_group_that_was_named_is_looked_for(tmp_path: Path) -> None:
+    findings = await LvmChecks(reporting(tmp_path, {}), ["other", "vg0"]).volume_groups()
+    assert [(each.check, each.level) for each in findings] == [
+        ("volume group", Level.ERROR),
+        ("volume group", Level.OK),
+        ("metadata area", Level.OK),
+    ]
+    assert "other" in findings[0].found
+
+
+async def test_a_metadata_area_that_fills_and_lost_disks_are_told(tmp_path: Path) -> None:
+    state = {"vg_mda_free": "52224", "vg_missing_pv_count": "1"}
+    disks, area = await LvmChecks(reporting(tmp_path, state), ["vg0"]).volume_groups()
+    assert disks.level is Level.ERROR
+    assert "vgextend --restoremissing vg0" in disks.fix
+    assert area.level is Level.WARNING
+    assert "51 KiB of 510 KiB" in area.found
+    assert "pvchange --metadataignore y /dev/sdb" in area.fix
+
+
+def reporting(root: Path, state: dict[str, str]) -> Host:
+    """A host whose lvm reports this state of vg0."""
+    group = {**GROUP, "vg": [{**GROUP["vg"][0], **state}]}
+    said = {"where": "host", "code": 0, "stdout": json.dumps({"report": [group]}), "stderr": ""}
+    return Host(Player([{"run": REPORT, **said}]), root=root)
 
 
 def test_devices_of_volumes_are_told_from_other_logical_volumes() -> None:
