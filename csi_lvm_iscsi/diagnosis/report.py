@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from csi_lvm_iscsi.diagnosis.host import Host
 from csi_lvm_iscsi.model.errors import DriverError
 from csi_lvm_iscsi.model.findings import Finding, Level, error
 
@@ -15,11 +16,16 @@ Check = Callable[[], Awaitable[Sequence[Finding]]]
 _CHECK_SECONDS = 45.0
 
 
-async def examine(checks: Mapping[str, Check]) -> list[Finding]:
+async def examine(host: Host, checks: Mapping[str, Check]) -> list[Finding]:
     """Make the checks one after the other. One that cannot be made, or hangs, is a finding."""
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 or not os.access(host.root, os.R_OK | os.X_OK):
         return [
-            error("root", "this looks into what only root may see", "sudo csi-lvm-iscsi doctor …")
+            error(
+                "root",
+                "only the host's root may see what this looks at; in a container that takes "
+                "hostPID and privileges, too",
+                "sudo csi-lvm-iscsi doctor KIND",
+            )
         ]
     findings: list[Finding] = []
     for name, check in checks.items():

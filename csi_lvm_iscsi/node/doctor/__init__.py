@@ -34,6 +34,7 @@ async def diagnose(
         return _file_systems(host)
 
     return await examine(
+        host,
         {
             "open-iscsi": iscsi.programs,
             "iscsid": iscsi.daemon,
@@ -48,7 +49,7 @@ async def diagnose(
             "sessions": sessions.sessions,
             "portals": sessions.portals,
             "state directory": shared,
-        }
+        },
     )
 
 

@@ -30,6 +30,7 @@ async def diagnose(
         ]
 
     return await examine(
+        host,
         {
             "lvm2": lvm.programs,
             "kernel modules": lvm.modules,
@@ -41,7 +42,7 @@ async def diagnose(
             "tgt.service": tgt.unit,
             "portals": tgt.portals,
             "role storage": shared,
-        }
+        },
     )
 
 

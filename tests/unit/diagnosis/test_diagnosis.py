@@ -68,7 +68,7 @@ async def test_a_tgtd_that_does_not_answer_is_found_in_bounded_time(
 
 
 async def test_a_check_that_hangs_or_fails_is_a_finding_and_the_others_are_made(
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(report, "_CHECK_SECONDS", 0.05)
@@ -83,7 +83,9 @@ async def test_a_check_that_hangs_or_fails_is_a_finding_and_the_others_are_made(
     async def works() -> Sequence[Finding]:
         return [ok("works", "it does")]
 
-    found = await report.examine({"hangs": hangs, "fails": fails, "works": works})
+    found = await report.examine(
+        host_of(tmp_path), {"hangs": hangs, "fails": fails, "works": works}
+    )
     assert [(each.check, each.level) for each in found] == [
         ("hangs", Level.ERROR),
         ("fails", Level.ERROR),
@@ -92,9 +94,13 @@ async def test_a_check_that_hangs_or_fails_is_a_finding_and_the_others_are_made(
     assert all(each.fix for each in found[:2])
 
 
-async def test_who_is_not_root_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    (finding,) = await report.examine({})
+@pytest.mark.parametrize(("user", "place"), [(1000, ""), (0, "not to be seen")])
+async def test_who_may_not_see_the_host_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: int, place: str
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    (finding,) = await report.examine(host_of(tmp_path / place), {})
+    assert finding.level is Level.ERROR
     assert finding.fix.startswith("sudo ")
 
 
