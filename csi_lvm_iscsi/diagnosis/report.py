@@ -39,7 +39,9 @@ async def _made(name: str, check: Check) -> Sequence[Finding]:
             return await check()
     except TimeoutError:
         reason = f"it did not end within {_CHECK_SECONDS:g} s: something it asks hangs"
-    except (DriverError, OSError, ValueError, LookupError) as failure:
+    except DriverError as failure:
+        reason = str(failure)
+    except (OSError, ValueError, LookupError) as failure:
         reason = f"{type(failure).__name__}: {failure}"
     return [error(name, f"this check could not be made ({reason})", "dmesg --level err,warn")]
 

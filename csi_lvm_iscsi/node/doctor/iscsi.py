@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 from csi_lvm_iscsi.commands.runner import Where
+from csi_lvm_iscsi.commands.waiting import until
 from csi_lvm_iscsi.diagnosis import checks
 from csi_lvm_iscsi.diagnosis.host import Host, Process
 from csi_lvm_iscsi.model import names
@@ -12,6 +13,7 @@ from csi_lvm_iscsi.node.doctor.state import ISCSI, initiator_name, sessions
 
 # Where iscsid listens, in the abstract namespace (open-iscsi, usr/mgmt_ipc.h).
 _SOCKET = "@ISCSIADM_ABSTRACT_NAMESPACE"
+_MOVE_SECONDS = 3.0
 _VERSION = re.compile(r"version (\S+)")
 _SAFE_LOGOUT = re.compile(r"^\s*iscsid\.safe_logout\s*=\s*yes", re.MULTILINE | re.IGNORECASE)
 
@@ -46,9 +48,19 @@ class IscsiChecks:
         if process is None:
             start = "systemctl enable --now iscsid.socket" if self._host.has_systemd else "iscsid"
             return [error("iscsid", "does not run: no volume can be logged in to", start)]
-        if process.hangs:
-            fix = f"kill -CONT {process.pid}" if process.stopped else "dmesg --level err,warn"
-            return [error("iscsid", f"process {process.pid} {process.hangs}", fix)]
+        if process.stopped:
+            return [
+                error(
+                    "iscsid",
+                    f"process {process.pid} {process.hangs}",
+                    f"kill -CONT {process.pid}",
+                )
+            ]
+        await until(
+            lambda: not any(each.hangs for each in self._host.processes("iscsid")),
+            _MOVE_SECONDS,
+            f"process {process.pid} waits in the kernel for more than {_MOVE_SECONDS:g} s",
+        )
         return [await self._version(process)]
 
     async def _version(self, process: Process) -> Finding:

@@ -169,6 +169,7 @@ class TgtChecks:
 
 def _silent(process: Process, failure: DriverError) -> Finding:
     if process.hangs:
+        # No signal reaches what waits in the kernel.
         fix = f"kill -CONT {process.pid}" if process.stopped else "dmesg --level err,warn"
         return error("tgtd", f"process {process.pid} {process.hangs}", fix)
     return error("tgtd", f"process {process.pid}: {failure}", f"kill -9 {process.pid}")

@@ -12,6 +12,7 @@ from csi_lvm_iscsi.commands.runner import ProcessRunner
 from csi_lvm_iscsi.diagnosis import checks, host, report
 from csi_lvm_iscsi.diagnosis.host import Host
 from csi_lvm_iscsi.model.findings import Finding, Level, error, ok
+from csi_lvm_iscsi.node.doctor import iscsi
 from csi_lvm_iscsi.storage.doctor import tgt
 from csi_lvm_iscsi.storage.doctor.lvm import LvmChecks, _devices
 from csi_lvm_iscsi.storage.doctor.pools import pool_findings
@@ -301,3 +302,18 @@ def test_devices_of_volumes_are_told_from_other_logical_volumes() -> None:
         "/dev/my-vg/0123abcd-pvc-1",
         "/dev/mapper/my--vg-0123abcd--pvc--1",
     }
+
+
+async def test_an_iscsid_that_hangs_in_the_kernel_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(iscsi, "_MOVE_SECONDS", 0.1)
+    process = tmp_path / "proc" / "88"
+    process.mkdir(parents=True)
+    (process / "comm").write_text("iscsid\n")
+    (process / "stat").write_text("88 (iscsid) D 1")
+    looked = iscsi.IscsiChecks(host_of(tmp_path), None)
+    (finding,) = await report.examine(host_of(tmp_path), {"iscsid": looked.daemon})
+    assert finding.level is Level.ERROR
+    assert "process 88 waits in the kernel" in finding.found
