@@ -11,6 +11,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, start_http_server
 
+from csi_lvm_iscsi import doctor
 from csi_lvm_iscsi.model.errors import DriverError
 from csi_lvm_iscsi.rpc import logs
 
@@ -66,6 +67,7 @@ async def _controller(arguments: argparse.Namespace, registry: CollectorRegistry
 
 
 async def _storage(arguments: argparse.Namespace, registry: CollectorRegistry) -> None:
+    from csi_lvm_iscsi.commands.measured import MeasuredRunner
     from csi_lvm_iscsi.commands.runner import ProcessRunner
     from csi_lvm_iscsi.storage import instance
     from csi_lvm_iscsi.storage.pools import Place
@@ -86,10 +88,12 @@ async def _storage(arguments: argparse.Namespace, registry: CollectorRegistry) -
         places=tuple(map(Place.parse, places)),
         over_provision=arguments.over_provision,
     )
-    await serve(settings, ProcessRunner(inherit=(lock,)), registry)
+    runner = MeasuredRunner(ProcessRunner(inherit=(lock,)), registry)
+    await serve(settings, runner, registry)
 
 
 async def _node(arguments: argparse.Namespace, registry: CollectorRegistry) -> None:
+    from csi_lvm_iscsi.commands.measured import MeasuredRunner
     from csi_lvm_iscsi.commands.runner import ProcessRunner
     from csi_lvm_iscsi.node.service import Settings, serve
 
@@ -99,7 +103,7 @@ async def _node(arguments: argparse.Namespace, registry: CollectorRegistry) -> N
         keys=KeyDirectory(arguments.chap_keys),
         state_directory=arguments.state_dir,
     )
-    await serve(settings, ProcessRunner(), registry)
+    await serve(settings, MeasuredRunner(ProcessRunner(), registry), registry)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -188,6 +192,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     node.add_argument("--node-id", required=True, metavar="NAME", help="name of this host")
     _add_keys_and_state(node)
+
+    doctor.add_to(roles)
     return parser
 
 

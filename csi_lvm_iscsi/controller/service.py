@@ -10,12 +10,13 @@ from csi_lvm_iscsi.controller.messages import (
     volume_entry,
     volume_message,
 )
+from csi_lvm_iscsi.controller.metrics import controller_metrics
 from csi_lvm_iscsi.controller.snapshots import Snapshots
 from csi_lvm_iscsi.controller.volumes import Volumes
 from csi_lvm_iscsi.model.access import check_all
 from csi_lvm_iscsi.model.errors import InvalidArgument
 from csi_lvm_iscsi.model.parameters import Parameters
-from csi_lvm_iscsi.rpc import server
+from csi_lvm_iscsi.rpc import metrics, server
 from csi_lvm_iscsi.rpc.capabilities import capability_of
 from csi_lvm_iscsi.rpc.identity import IdentityService
 from csi_lvm_iscsi.rpc.pb import csi_pb2, csi_pb2_grpc
@@ -40,6 +41,7 @@ async def serve(endpoint: str, inventory: Inventory, registry: CollectorRegistry
     """Run the role until it is told to end."""
     # The stubs call unimplemented verbs abstract; gRPC answers UNIMPLEMENTED for them.
     service = ControllerService(Volumes(inventory), Snapshots(inventory))  # type: ignore[abstract]
+    metrics.register(registry, lambda: controller_metrics(inventory.hosts))
 
     def add_services(grpc_server: aio.Server) -> None:
         csi_pb2_grpc.add_IdentityServicer_to_server(IdentityService(), grpc_server)

@@ -21,11 +21,13 @@ from csi_lvm_iscsi.model.publications import Publication
 from csi_lvm_iscsi.node import host_rules, staged
 from csi_lvm_iscsi.node.bind_mounts import BindMounts
 from csi_lvm_iscsi.node.filesystems import FileSystems
+from csi_lvm_iscsi.node.metrics import node_metrics
 from csi_lvm_iscsi.node.mounts import Mounts
 from csi_lvm_iscsi.node.paths import HostPaths
+from csi_lvm_iscsi.node.staged import Staged
 from csi_lvm_iscsi.node.staging import Staging
 from csi_lvm_iscsi.records.directory import RecordDirectory
-from csi_lvm_iscsi.rpc import server
+from csi_lvm_iscsi.rpc import metrics, server
 from csi_lvm_iscsi.rpc.capabilities import capability_of
 from csi_lvm_iscsi.rpc.identity import IdentityService
 from csi_lvm_iscsi.rpc.pb import csi_pb2, csi_pb2_grpc
@@ -61,7 +63,7 @@ def wire(settings: Settings, runner: Runner, paths: HostPaths) -> Flows:
     devices = Devices(paths.sys, paths.dev)
     attachments = Attachments(node_records, Sessions(runner, paths.sys), devices, settings.keys)
     mounts = Mounts(runner, paths.mountinfo)
-    records = RecordDirectory(settings.state_directory / "staged", staged.encode, staged.decode)
+    records = _staged_records(settings)
     in_flight = InFlight()
     return Flows(
         Staging(
@@ -77,12 +79,18 @@ def wire(settings: Settings, runner: Runner, paths: HostPaths) -> Flows:
     )
 
 
+def _staged_records(settings: Settings) -> RecordDirectory[Staged]:
+    return RecordDirectory(settings.state_directory / "staged", staged.encode, staged.decode)
+
+
 async def serve(settings: Settings, runner: Runner, registry: CollectorRegistry) -> None:
     """Serve CSI Identity and Node until the process is told to end."""
     paths = HostPaths()
     # The stubs call unimplemented verbs abstract; gRPC answers UNIMPLEMENTED for them.
     node = NodeService(settings.node_id, wire(settings, runner, paths))  # type: ignore[abstract]
     await host_rules.ensure(runner, paths)
+    staged_volumes = _staged_records(settings)
+    metrics.register(registry, lambda: node_metrics(paths.sys, staged_volumes.ids()))
 
     def add_services(to: aio.Server) -> None:
         csi_pb2_grpc.add_IdentityServicer_to_server(IdentityService(), to)

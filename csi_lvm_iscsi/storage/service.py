@@ -10,8 +10,9 @@ from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.model.errors import NotFound
 from csi_lvm_iscsi.model.in_flight import InFlight
 from csi_lvm_iscsi.model.volumes import Snapshot, Volume
-from csi_lvm_iscsi.rpc import messages, server, tls
+from csi_lvm_iscsi.rpc import messages, metrics, server, tls
 from csi_lvm_iscsi.rpc.pb import storage_pb2, storage_pb2_grpc
+from csi_lvm_iscsi.storage.metrics import storage_metrics
 from csi_lvm_iscsi.storage.pools import Place, check_places
 from csi_lvm_iscsi.storage.stored import StoredSnapshot, StoredVolume
 from csi_lvm_iscsi.storage.tgt.socket import ManagementSocket
@@ -30,6 +31,12 @@ async def serve(settings: Settings, runner: Runner, registry: CollectorRegistry)
     check_places(parts.catalog, settings.places)
     in_flight = InFlight()
     upkeep = Upkeep(management, parts.publications, parts.exports, in_flight, parts.catalog.refresh)
+    metrics.register(
+        registry,
+        lambda: storage_metrics(
+            parts.pools.all(), len(parts.publications.published()), upkeep.state
+        ),
+    )
     service = StorageService(settings.host, parts, upkeep, in_flight)
 
     def add_services(grpc_server: aio.Server) -> None:
