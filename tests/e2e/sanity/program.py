@@ -48,7 +48,7 @@ def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "csi-lvm-iscsi"
 
 
-def _made(place: Path, make: Callable[[Path], None]) -> Path:
+def _made(place: Path, make: Callable[[Path], object]) -> Path:
     """`place`, made if it is not there. It is never there half: a killed `make` begins anew."""
     if not place.exists():
         unfinished = place.with_name(f"{place.name}.unfinished")
