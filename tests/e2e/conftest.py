@@ -56,5 +56,5 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--record",
         action="store_true",
-        help="write what the lab answers to tests/unit/storage/transcripts, for the unit tests",
+        help="write what comes out to the files that tests compare it with",
     )
