@@ -11,6 +11,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, start_http_server
 
+from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.model.errors import DriverError
 from csi_lvm_iscsi.rpc import logs
 
@@ -98,6 +99,7 @@ async def _node(arguments: argparse.Namespace, registry: CollectorRegistry) -> N
         node_id=arguments.node_id,
         keys=KeyDirectory(arguments.chap_keys),
         state_directory=arguments.state_dir,
+        zone=arguments.zone,
     )
     await serve(settings, ProcessRunner(), registry)
 
@@ -187,6 +189,9 @@ def _parser() -> argparse.ArgumentParser:
         "--endpoint", required=True, metavar="unix:///PATH", help="where to serve CSI"
     )
     node.add_argument("--node-id", required=True, metavar="NAME", help="name of this host")
+    node.add_argument(
+        "--zone", default="", type=_zone, metavar="ZONE", help="of this host, if there are zones"
+    )
     _add_keys_and_state(node)
     return parser
 
@@ -194,6 +199,12 @@ def _parser() -> argparse.ArgumentParser:
 def _thin_pool(text: str) -> str:
     if text.count("/") != 1 or text.startswith("/") or text.endswith("/"):
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form VG/POOL")
+    return text
+
+
+def _zone(text: str) -> str:
+    if not names.is_zone(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no value of a Kubernetes label")
     return text
 
 

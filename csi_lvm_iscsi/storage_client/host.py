@@ -61,6 +61,8 @@ class HostEntry:
     name: str
     address: str
     volume_group_uuids: tuple[str, ...]
+    zone: str = ""
+    """What is near it and fails with it; empty: there are no zones."""
 
 
 class StorageHost:

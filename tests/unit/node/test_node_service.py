@@ -69,3 +69,12 @@ async def test_information_waits_for_nothing(tmp_path: Path) -> None:
     info = await service(host).NodeGetInfo(csi_pb2.NodeGetInfoRequest(), None)
     assert info.node_id == "compute-1"
     assert not host.commands
+
+
+async def test_a_node_tells_its_zone(tmp_path: Path) -> None:
+    host = Host(tmp_path, "blank")
+    node = NodeService("compute-1", host.flows(), "a")  # type: ignore[abstract]
+    info = await node.NodeGetInfo(csi_pb2.NodeGetInfoRequest(), None)
+    assert dict(info.accessible_topology.segments) == {"topology.csi-lvm-iscsi.github.io/zone": "a"}
+    without = await service(host).NodeGetInfo(csi_pb2.NodeGetInfoRequest(), None)
+    assert not without.HasField("accessible_topology")
