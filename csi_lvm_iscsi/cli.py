@@ -69,7 +69,7 @@ async def _controller(arguments: argparse.Namespace, registry: CollectorRegistry
 async def _storage(arguments: argparse.Namespace, registry: CollectorRegistry) -> None:
     from csi_lvm_iscsi.commands.runner import ProcessRunner
     from csi_lvm_iscsi.storage import instance
-    from csi_lvm_iscsi.storage.pools import Place
+    from csi_lvm_iscsi.storage.pools import Limits, Place
     from csi_lvm_iscsi.storage.service import serve
     from csi_lvm_iscsi.storage.wiring import Settings
 
@@ -85,7 +85,12 @@ async def _storage(arguments: argparse.Namespace, registry: CollectorRegistry) -
         state_directory=arguments.state_dir,
         portals=tuple(arguments.portal),
         places=tuple(map(Place.parse, places)),
-        over_provision=arguments.over_provision,
+        limits=Limits(
+            over_provision=arguments.over_provision,
+            stop_at=arguments.stop_at,
+            extend_at=arguments.extend_at,
+            extend_by=arguments.extend_by,
+        ),
     )
     await serve(settings, ProcessRunner(inherit=(lock,)), registry)
 
@@ -102,6 +107,26 @@ async def _node(arguments: argparse.Namespace, registry: CollectorRegistry) -> N
         zone=arguments.zone,
     )
     await serve(settings, ProcessRunner(), registry)
+
+
+async def _adopt(arguments: argparse.Namespace, _: CollectorRegistry) -> None:
+    import json
+
+    from csi_lvm_iscsi.commands.runner import ProcessRunner
+    from csi_lvm_iscsi.storage.adoption import Adoption, manifest
+    from csi_lvm_iscsi.storage.catalog import Catalog
+    from csi_lvm_iscsi.storage.devices import Devices
+    from csi_lvm_iscsi.storage.lvm import Lvm
+
+    runner, root = ProcessRunner(), Path("/")
+    volume_group, _, logical_volume = arguments.logical_volume.partition("/")
+    catalog = Catalog("this host", [Lvm(runner, volume_group)])
+    await catalog.refresh()
+    adoption = Adoption(runner, catalog, Devices(catalog, root), root)
+    adopted = await adoption.adopt(volume_group, logical_volume, arguments.name)
+    block = arguments.block or not adopted.file_system
+    made = manifest(adopted, storage_class=arguments.storage_class, block=block)
+    sys.stdout.write(json.dumps(made, indent=2) + "\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -164,7 +189,7 @@ def _parser() -> argparse.ArgumentParser:
         "--thin-pool",
         action="append",
         default=[],
-        type=_thin_pool,
+        type=_full_name,
         metavar="VG/POOL",
         help="a thin pool for volumes; can be given again",
     )
@@ -182,6 +207,29 @@ def _parser() -> argparse.ArgumentParser:
         metavar="RATIO",
         help="promise so many times a thin pool's size to volumes (default: %(default)s)",
     )
+    storage.add_argument(
+        "--stop-at",
+        type=_percent,
+        default=90.0,
+        metavar="PERCENT",
+        help="make nothing in a thin pool that is so full, of data or metadata"
+        " (default: %(default)s)",
+    )
+    storage.add_argument(
+        "--extend-at",
+        type=_percent,
+        default=70.0,
+        metavar="PERCENT",
+        help="extend a thin pool that is so full, while its volume group has free extents;"
+        " 100: never (default: %(default)s)",
+    )
+    storage.add_argument(
+        "--extend-by",
+        type=_percent,
+        default=20.0,
+        metavar="PERCENT",
+        help="extend it by so much of its size (default: %(default)s)",
+    )
 
     node = roles.add_parser("node", parents=[common], help="CSI Identity and Node of this host")
     node.set_defaults(start=_node)
@@ -193,17 +241,37 @@ def _parser() -> argparse.ArgumentParser:
         "--zone", default="", type=_zone, metavar="ZONE", help="of this host, if there are zones"
     )
     _add_keys_and_state(node)
+
+    adopt = roles.add_parser(
+        "adopt",
+        parents=[common],
+        help="make a logical volume of this storage host a volume; prints its PersistentVolume",
+    )
+    adopt.set_defaults(start=_adopt)
+    adopt.add_argument("logical_volume", type=_full_name, metavar="VG/LV")
+    adopt.add_argument("--name", default="", help="of the volume (default: LV)")
+    adopt.add_argument("--storage-class", default="", metavar="NAME", help="for the claim")
+    adopt.add_argument(
+        "--block", action="store_true", help="a raw block volume, though it has a file system"
+    )
     return parser
 
 
-def _thin_pool(text: str) -> str:
+def _full_name(text: str) -> str:
     if text.count("/") != 1 or text.startswith("/") or text.endswith("/"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form VG/POOL")
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form VG/NAME")
     return text
 
 
+def _percent(text: str) -> float:
+    percent = float(text)
+    if not 0 < percent <= 100:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and up to 100")
+    return percent
+
+
 def _zone(text: str) -> str:
-    if not names.is_zone(text):
+    if text and not names.is_zone(text):
         raise argparse.ArgumentTypeError(f"{text!r} is no value of a Kubernetes label")
     return text
 

@@ -155,9 +155,10 @@ class Volumes:
         if host is None:
             _log.warning("no storage host has its volume group: taken as deleted", id=volume_id)
             return
-        abandoned = await host.delete(volume_id)
-        if abandoned:
-            await self._sources.take_back(abandoned, host, volume_id)
+        borrowed = await host.delete(volume_id)
+        if borrowed:
+            await self._sources.take_back(borrowed, host, volume_id)
+            await host.delete(volume_id, source_taken_back=True)
 
     async def expand(self, volume_id: str, required: int, limit: int) -> Volume:
         """Grow the volume. Raises NotFound for an unknown one."""

@@ -105,6 +105,20 @@ class Lvm:
             if not _said(error, _SAME_SIZE):
                 raise self._out_of_space(error) from error
 
+    async def extend_pool(self, pool: str, by_bytes: int) -> None:
+        """Make a thin pool larger by so much. Raises OutOfSpace."""
+        await self._extend_by(pool, "--size", by_bytes)
+
+    async def extend_pool_metadata(self, pool: str, by_bytes: int) -> None:
+        """Make the metadata of a thin pool, and its spare, larger by so much. Raises OutOfSpace."""
+        await self._extend_by(pool, "--poolmetadatasize", by_bytes)
+
+    async def _extend_by(self, pool: str, option: str, by_bytes: int) -> None:
+        try:
+            await self._change("lvextend", "--yes", option, f"+{by_bytes}b", self._full_name(pool))
+        except CommandFailed as error:
+            raise self._out_of_space(error) from error
+
     async def activate(self, name: str) -> None:
         """Make a logical volume active, or leave it so."""
         await self._change("lvchange", "--activate", "y", self._full_name(name))
