@@ -74,6 +74,7 @@ class Extender:
         return limit < 100 and max(pool.data_percent, pool.metadata_percent) >= limit
 
     async def _extend(self, place: Place, pool: ThinPool) -> None:
+        await self._catalog.refresh()  # a disk may have been added
         lvm = self._catalog.lvm(place.volume_group)
         # Metadata first: a pool without any is repaired by hand, one without data is only extended.
         if pool.metadata_percent >= self._limits.extend_at:

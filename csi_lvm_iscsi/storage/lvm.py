@@ -1,5 +1,6 @@
 """LVM's commands. The only file that knows how lvm is spoken to."""
 
+import asyncio
 from collections.abc import Iterable
 
 from csi_lvm_iscsi.commands.runner import CommandFailed, Runner, Where
@@ -34,6 +35,7 @@ class Lvm:
         self._runner = runner
         self.volume_group = volume_group
         self._devices: tuple[str, ...] = ()
+        self._changing = asyncio.Lock()
 
     async def report(self) -> VolumeGroup:
         """Read the volume group. Raises DriverError where it is not there."""
@@ -188,12 +190,14 @@ class Lvm:
         )
 
     async def _change(self, verb: str, *arguments: str) -> None:
-        await self._runner.run(
-            *("lvm", verb, *self._devices, *arguments),
-            where=Where.HOST,
-            seconds=_CHANGE_SECONDS,
-            kill=False,
-        )
+        # One at a time, as lvm would have it: those that wait for its lock would take memory only.
+        async with self._changing:
+            await self._runner.run(
+                *("lvm", verb, *self._devices, *arguments),
+                where=Where.HOST,
+                seconds=_CHANGE_SECONDS,
+                kill=False,
+            )
 
     def _full_name(self, name: str) -> str:
         return f"{self.volume_group}/{name}"

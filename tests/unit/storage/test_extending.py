@@ -16,7 +16,7 @@ from tests.unit.storage.groups import EXTENT, GIB, MIB, FakeLvm, catalog, group,
 
 POOL = Place("vg0", "pool")
 # `dmsetup status vg0-pool-tpool`, recorded in the lab.
-STATUS = "1 11/1024 16/57600 - rw no_discard_passdown error_if_no_space - 1024 "
+STATUS = "12 114/1024 0/58752 - rw no_discard_passdown error_if_no_space - 256 "
 
 
 async def looked(
@@ -30,7 +30,8 @@ async def looked(
 
 
 def test_what_device_mapper_says() -> None:
-    assert Use.parse(STATUS) == Use(data=16 / 576, metadata=1100 / 1024)
+    assert Use.parse(STATUS) == Use(data=0, metadata=11400 / 1024)
+    assert Use.parse(STATUS.replace(" 0/", " 14688/")) == Use(data=25, metadata=11400 / 1024)
     assert Use.parse("Fail") is None
     assert Use.parse("Error") is None
 
