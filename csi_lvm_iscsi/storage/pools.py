@@ -11,8 +11,8 @@ from csi_lvm_iscsi.storage.catalog import Catalog
 from csi_lvm_iscsi.storage.report import LogicalVolume, ThinPool, VolumeGroup
 from csi_lvm_iscsi.storage.stored import is_ours, is_snapshot, is_waste
 
-# lvm makes nothing in a pool whose metadata has less than a quarter free or, if that is more, less
-# than 4 MiB (lvm2, lib/metadata/thin_manip.c, _pool_metadata_min_threshold).
+# lvm makes nothing in a pool whose metadata has less free than 4 MiB, or than a quarter where that
+# is less (lvm2, lib/metadata/thin_manip.c, thin_pool_metadata_min_threshold).
 _METADATA_FREE_BYTES = 4 << 20
 _METADATA_FREE_PERCENT = 25.0
 
