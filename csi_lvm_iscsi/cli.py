@@ -11,7 +11,8 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, start_http_server
 
-from csi_lvm_iscsi import doctor
+from csi_lvm_iscsi import adopt, doctor
+from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.model.errors import DriverError
 from csi_lvm_iscsi.rpc import logs
 
@@ -70,7 +71,7 @@ async def _storage(arguments: argparse.Namespace, registry: CollectorRegistry) -
     from csi_lvm_iscsi.commands.measured import MeasuredRunner
     from csi_lvm_iscsi.commands.runner import ProcessRunner
     from csi_lvm_iscsi.storage import instance
-    from csi_lvm_iscsi.storage.pools import Place
+    from csi_lvm_iscsi.storage.pools import Limits, Place
     from csi_lvm_iscsi.storage.service import serve
     from csi_lvm_iscsi.storage.wiring import Settings
 
@@ -86,7 +87,12 @@ async def _storage(arguments: argparse.Namespace, registry: CollectorRegistry) -
         state_directory=arguments.state_dir,
         portals=tuple(arguments.portal),
         places=tuple(map(Place.parse, places)),
-        over_provision=arguments.over_provision,
+        limits=Limits(
+            over_provision=arguments.over_provision,
+            stop_at=arguments.stop_at,
+            extend_at=arguments.extend_at,
+            extend_by=arguments.extend_by,
+        ),
     )
     runner = MeasuredRunner(ProcessRunner(inherit=(lock,)), registry)
     await serve(settings, runner, registry)
@@ -102,6 +108,7 @@ async def _node(arguments: argparse.Namespace, registry: CollectorRegistry) -> N
         node_id=arguments.node_id,
         keys=KeyDirectory(arguments.chap_keys),
         state_directory=arguments.state_dir,
+        zone=arguments.zone,
     )
     await serve(settings, MeasuredRunner(ProcessRunner(), registry), registry)
 
@@ -166,7 +173,7 @@ def _parser() -> argparse.ArgumentParser:
         "--thin-pool",
         action="append",
         default=[],
-        type=_thin_pool,
+        type=adopt.full_name,
         metavar="VG/POOL",
         help="a thin pool for volumes; can be given again",
     )
@@ -184,6 +191,29 @@ def _parser() -> argparse.ArgumentParser:
         metavar="RATIO",
         help="promise so many times a thin pool's size to volumes (default: %(default)s)",
     )
+    storage.add_argument(
+        "--stop-at",
+        type=_percent,
+        default=90.0,
+        metavar="PERCENT",
+        help="make nothing in a thin pool that is so full, of data or metadata"
+        " (default: %(default)s)",
+    )
+    storage.add_argument(
+        "--extend-at",
+        type=_percent,
+        default=70.0,
+        metavar="PERCENT",
+        help="extend a thin pool that is so full, while its volume group has free extents;"
+        " 100: never (default: %(default)s)",
+    )
+    storage.add_argument(
+        "--extend-by",
+        type=_percent,
+        default=20.0,
+        metavar="PERCENT",
+        help="extend it by so much of its size (default: %(default)s)",
+    )
 
     node = roles.add_parser("node", parents=[common], help="CSI Identity and Node of this host")
     node.set_defaults(start=_node)
@@ -191,15 +221,26 @@ def _parser() -> argparse.ArgumentParser:
         "--endpoint", required=True, metavar="unix:///PATH", help="where to serve CSI"
     )
     node.add_argument("--node-id", required=True, metavar="NAME", help="name of this host")
+    node.add_argument(
+        "--zone", default="", type=_zone, metavar="ZONE", help="of this host, if there are zones"
+    )
     _add_keys_and_state(node)
 
+    adopt.add_to(roles, common)
     doctor.add_to(roles)
     return parser
 
 
-def _thin_pool(text: str) -> str:
-    if text.count("/") != 1 or text.startswith("/") or text.endswith("/"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form VG/POOL")
+def _percent(text: str) -> float:
+    percent = float(text)
+    if not 0 < percent <= 100:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and up to 100")
+    return percent
+
+
+def _zone(text: str) -> str:
+    if text and not names.is_zone(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no value of a Kubernetes label")
     return text
 
 

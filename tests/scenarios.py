@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from csi_lvm_iscsi.commands.runner import Runner
-from csi_lvm_iscsi.storage.pools import Place
+from csi_lvm_iscsi.storage.pools import Limits, Place
 from csi_lvm_iscsi.storage.tgt.socket import Management
 from csi_lvm_iscsi.storage.tgt.target import Tgtd
 from csi_lvm_iscsi.storage.volumes import Wanted
@@ -83,7 +83,7 @@ async def call(
         state_directory=state_directory,
         portals=("10.77.0.11:3260",),
         places=(POOL,),
-        over_provision=10.0,
+        limits=Limits(),
     )
     tgtd = Tgtd(management, new_tid=lambda: tid)
     parts = wire(settings, runner, tgtd, new_nonce=lambda: NONCE, device_root=device_root)

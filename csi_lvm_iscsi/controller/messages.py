@@ -5,6 +5,7 @@ from typing import Protocol, TypeVar
 
 from google.protobuf import timestamp_pb2
 
+from csi_lvm_iscsi.controller.placement import Reach
 from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.model.errors import Aborted, InvalidArgument
 from csi_lvm_iscsi.model.volumes import Snapshot, Volume
@@ -48,19 +49,36 @@ def source_id_of(request: csi_pb2.CreateVolumeRequest) -> str:
     return source_id
 
 
-def volume_message(volume: Volume) -> csi_pb2.Volume:
-    """A volume."""
+def reach_of(requirement: csi_pb2.TopologyRequirement) -> Reach:
+    """The zones that a CO asks for. A topology that is no zone of ours is none that we can meet."""
+    requisite = tuple(filter(None, map(zone_of, requirement.requisite)))
+    return Reach(
+        preferred=tuple(filter(None, map(zone_of, requirement.preferred))),
+        requisite=requisite if requirement.requisite else None,
+    )
+
+
+def zone_of(topology: csi_pb2.Topology) -> str:
+    """The zone that a topology is; empty where it is something else."""
+    segments = dict(topology.segments)
+    zone = segments.pop(names.ZONE_KEY, "")
+    return "" if segments else zone
+
+
+def volume_message(volume: Volume, zone: str = "") -> csi_pb2.Volume:
+    """A volume, in this zone (empty: there are none)."""
     return csi_pb2.Volume(
         volume_id=volume.id,
         capacity_bytes=volume.size_bytes,
+        accessible_topology=[csi_pb2.Topology(segments={names.ZONE_KEY: zone})] if zone else [],
         content_source=_content_source(volume.source_id) if volume.source_id else None,
     )
 
 
-def volume_entry(volume: Volume) -> csi_pb2.ListVolumesResponse.Entry:
+def volume_entry(volume: Volume, zone: str = "") -> csi_pb2.ListVolumesResponse.Entry:
     """A volume in a list, with the nodes that it is published to."""
     return csi_pb2.ListVolumesResponse.Entry(
-        volume=volume_message(volume),
+        volume=volume_message(volume, zone),
         status=csi_pb2.ListVolumesResponse.VolumeStatus(published_node_ids=volume.node_ids),
     )
 

@@ -5,12 +5,14 @@ from prometheus_client import CollectorRegistry
 
 from csi_lvm_iscsi.controller.messages import (
     page,
+    reach_of,
     snapshot_message,
     source_id_of,
     volume_entry,
     volume_message,
 )
 from csi_lvm_iscsi.controller.metrics import controller_metrics
+from csi_lvm_iscsi.controller.placement import ANYWHERE, Reach
 from csi_lvm_iscsi.controller.snapshots import Snapshots
 from csi_lvm_iscsi.controller.volumes import Volumes
 from csi_lvm_iscsi.model.access import check_all
@@ -40,11 +42,14 @@ _CAPABILITIES = (
 async def serve(endpoint: str, inventory: Inventory, registry: CollectorRegistry) -> None:
     """Run the role until it is told to end."""
     # The stubs call unimplemented verbs abstract; gRPC answers UNIMPLEMENTED for them.
-    service = ControllerService(Volumes(inventory), Snapshots(inventory))  # type: ignore[abstract]
+    service = ControllerService(  # type: ignore[abstract]
+        Volumes(inventory), Snapshots(inventory), zones=inventory.has_zones
+    )
     metrics.register(registry, lambda: controller_metrics(inventory.hosts))
 
     def add_services(grpc_server: aio.Server) -> None:
-        csi_pb2_grpc.add_IdentityServicer_to_server(IdentityService(), grpc_server)
+        identity = IdentityService(zones=inventory.has_zones)
+        csi_pb2_grpc.add_IdentityServicer_to_server(identity, grpc_server)
         csi_pb2_grpc.add_ControllerServicer_to_server(service, grpc_server)
 
     await server.serve(endpoint, add_services, registry)
@@ -53,7 +58,8 @@ async def serve(endpoint: str, inventory: Inventory, registry: CollectorRegistry
 class ControllerService(csi_pb2_grpc.ControllerServicer):
     """The verbs of CSI Controller that the driver has. The others answer UNIMPLEMENTED."""
 
-    def __init__(self, volumes: Volumes, snapshots: Snapshots) -> None:
+    def __init__(self, volumes: Volumes, snapshots: Snapshots, *, zones: bool = False) -> None:
+        self._zones = zones
         self._volumes = volumes
         self._snapshots = snapshots
 
@@ -81,9 +87,12 @@ class ControllerService(csi_pb2_grpc.ControllerServicer):
             request.capacity_range.required_bytes,
             request.capacity_range.limit_bytes,
             parameters,
-            source_id_of(request),
+            source_id=source_id_of(request),
+            reach=self._reach(request.accessibility_requirements),
         )
-        return csi_pb2.CreateVolumeResponse(volume=volume_message(volume))
+        return csi_pb2.CreateVolumeResponse(
+            volume=volume_message(volume, self._volumes.zone_of(volume.id))
+        )
 
     async def DeleteVolume(
         self, request: csi_pb2.DeleteVolumeRequest, context: object
@@ -147,7 +156,10 @@ class ControllerService(csi_pb2_grpc.ControllerServicer):
         shown, following = page(
             await self._volumes.all(), request.starting_token, request.max_entries
         )
-        return csi_pb2.ListVolumesResponse(entries=map(volume_entry, shown), next_token=following)
+        return csi_pb2.ListVolumesResponse(
+            entries=[volume_entry(each, self._volumes.zone_of(each.id)) for each in shown],
+            next_token=following,
+        )
 
     async def CreateSnapshot(
         self, request: csi_pb2.CreateSnapshotRequest, context: object
@@ -200,7 +212,10 @@ class ControllerService(csi_pb2_grpc.ControllerServicer):
             parameters = Parameters.parse(request.parameters)
         except InvalidArgument:
             return csi_pb2.GetCapacityResponse(available_capacity=0)
-        pools = await self._volumes.pools(parameters)
+        near = csi_pb2.TopologyRequirement()
+        if request.accessible_topology.segments:
+            near.requisite.append(request.accessible_topology)
+        pools = await self._volumes.pools(parameters, self._reach(near))
         response = csi_pb2.GetCapacityResponse(
             available_capacity=sum(each.available_bytes for each in pools)
         )
@@ -209,6 +224,9 @@ class ControllerService(csi_pb2_grpc.ControllerServicer):
             (each.maximum_volume_bytes for each in pools), default=0
         )
         return response
+
+    def _reach(self, requirement: csi_pb2.TopologyRequirement) -> Reach:
+        return reach_of(requirement) if self._zones else ANYWHERE
 
 
 def _require(**fields: str) -> None:

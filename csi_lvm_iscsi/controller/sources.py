@@ -64,8 +64,17 @@ class Sources:
         if host is None or host is reader:
             return
         if names.is_snapshot_id(source_id):
-            await host.unpublish(source_id, reader.entry.name)
+            if not await _is_read(source_id, reader, volume_id):
+                await host.unpublish(source_id, reader.entry.name)
             return
         snapshot_id = names.copy_snapshot_id(source_id, volume_id)
         await host.unpublish(snapshot_id, "")
         await host.delete_snapshot(snapshot_id)
+
+
+async def _is_read(snapshot_id: str, reader: StorageHost, volume_id: str) -> bool:
+    """Whether a host copies a snapshot into another volume than this one, too."""
+    return any(
+        each.copying and each.source_id == snapshot_id and each.id != volume_id
+        for each in await reader.volumes()
+    )

@@ -8,13 +8,14 @@ from typing import TypeVar
 
 import structlog
 
-from csi_lvm_iscsi.controller.placement import free_order
+from csi_lvm_iscsi.controller.placement import ANYWHERE, Reach, Underway, allows
 from csi_lvm_iscsi.controller.sources import Source, Sources
-from csi_lvm_iscsi.model import names
+from csi_lvm_iscsi.model import names, sizes
 from csi_lvm_iscsi.model.errors import (
     AlreadyExists,
     DriverError,
     FailedPrecondition,
+    InvalidArgument,
     NotFound,
     OutOfRange,
     OutOfSpace,
@@ -51,9 +52,17 @@ class Volumes:
         self._sources = Sources(inventory)
         # The storage hosts hold volumes; names are held here, as a name has no host yet.
         self._names = InFlight()
+        self._underway = Underway()
 
     async def create(
-        self, name: str, required: int, limit: int, parameters: Parameters, source_id: str = ""
+        self,
+        name: str,
+        required: int,
+        limit: int,
+        parameters: Parameters,
+        *,
+        source_id: str = "",
+        reach: Reach = ANYWHERE,
     ) -> Volume:
         """Make the volume, or answer with the one that has the name on any host that answers.
 
@@ -63,35 +72,41 @@ class Volumes:
         saying why for each.
         """
         names.check_name(name)
+        self._check_storage_host(parameters)
         wanted = _Wanted(name, required, limit, parameters.origin, source_id)
         with self._names.hold(name, "CreateVolume"):
             found = await self._find(name)
             if found is not None:
-                return await self._again(wanted, parameters, *found)
+                return await self._again(wanted, parameters, reach, *found)
             source = await self._sources.find(source_id) if source_id else None
             refusals: list[DriverError] = []
-            for host, pool in await self._places(parameters, source):
+            for host, pool in await self._places(parameters, reach, source):
                 try:
-                    return await self._make(wanted, host, pool, source)
+                    with self._underway.making(pool, required or sizes.DEFAULT_SIZE):
+                        return await self._make(wanted, host, pool, source)
                 except (OutOfSpace, OutOfRange) as error:
                     refusals.append(error)
-            raise _why_none(refusals, parameters)
+            raise _why_none(refusals, parameters, reach)
 
     async def _again(
-        self, wanted: _Wanted, parameters: Parameters, host: StorageHost, volume: Volume
+        self,
+        wanted: _Wanted,
+        parameters: Parameters,
+        reach: Reach,
+        host: StorageHost,
+        volume: Volume,
     ) -> Volume:
         """Answer for a volume that there is, or go on with one that was begun."""
-        if bool(volume.thin_pool) != (parameters.provisioner == "thin"):
+        pool = await _pool_of(volume, host)
+        if not allows(parameters, host.entry.name, pool):
             raise AlreadyExists(
-                f"Volume {wanted.name} exists and is not {parameters.provisioner}: choose another "
-                "name, or delete it first."
+                f"Volume {wanted.name} exists in {pool.name} on {host.entry.name}, where the "
+                f"StorageClass ({parameters}) has none: choose another name, or delete it first."
             )
-        pool = next((each for each in await host.pools() if _is_of(volume, each)), None)
-        if pool is None:
-            raise FailedPrecondition(
-                f"Volume {wanted.name} exists in volume group {volume.volume_group}, pool "
-                f"{volume.thin_pool or '(thick)'}, which storage host {host.entry.name} does not "
-                "serve any more: give it the option --thin-pool or --thick again."
+        if not reach.allows(host.entry.zone):
+            raise AlreadyExists(
+                f"Volume {wanted.name} exists in zone {host.entry.zone}, which is not one of those "
+                "asked for: choose another name, or delete it first."
             )
         if volume.copying:
             source = await self._sources.find(volume.source_id)
@@ -140,12 +155,10 @@ class Volumes:
         if host is None:
             _log.warning("no storage host has its volume group: taken as deleted", id=volume_id)
             return
-        source_id = await host.delete(volume_id)
-        if source_id:
-            try:
-                await self._sources.take_back(source_id, host, volume_id)
-            except Unavailable as error:
-                _log.warning("what was lent of a source stays lent", id=source_id, error=str(error))
+        borrowed = await host.delete(volume_id)
+        if borrowed:
+            await self._sources.take_back(borrowed, host, volume_id)
+            await host.delete(volume_id, source_taken_back=True)
 
     async def expand(self, volume_id: str, required: int, limit: int) -> Volume:
         """Grow the volume. Raises NotFound for an unknown one."""
@@ -161,9 +174,14 @@ class Volumes:
         lists = await asyncio.gather(*(host.volumes() for host in self._inventory.hosts))
         return sorted((each for volumes in lists for each in volumes), key=lambda each: each.id)
 
-    async def pools(self, parameters: Parameters) -> list[Pool]:
-        """The pools of the hosts that answer, of this kind. Raises Unavailable where none does."""
-        return [pool for _, pool in await self._places(parameters, None)]
+    async def pools(self, parameters: Parameters, reach: Reach = ANYWHERE) -> list[Pool]:
+        """The pools of this kind, of the hosts that answer. Raises Unavailable where none does."""
+        return [pool for _, pool in await self._places(parameters, reach, None)]
+
+    def zone_of(self, volume_id: str) -> str:
+        """The zone of the storage host that has the volume; empty: there are no zones."""
+        host = self._inventory.owner(volume_id)
+        return host.entry.zone if host else ""
 
     async def publish(
         self, volume_id: str, node_id: str, *, read_only: bool, shared: bool
@@ -206,59 +224,87 @@ class Volumes:
                     return await host.get(volume_id, patient=True)
             return None
 
-        for host, answer in await self._ask_all(found):
+        for host, answer in await _ask_all(self._inventory.hosts, found):
             if isinstance(answer, Volume):
                 return host, answer
             if isinstance(answer, DriverError) and not isinstance(answer, Unavailable):
                 raise answer
         return None
 
-    async def _places(self, parameters: Parameters, source: Source | None) -> list[Place]:
-        """The pools of the hosts that answer, the one to try first in front."""
-        answers = await self._ask_all(lambda host: host.pools())
+    async def _places(
+        self, parameters: Parameters, reach: Reach, source: Source | None
+    ) -> list[Place]:
+        """The pools that may be used, of the hosts that answer, the one to try first in front."""
+        hosts = [
+            host
+            for host in self._inventory.hosts
+            if parameters.storage_host in ("", host.entry.name) and reach.allows(host.entry.zone)
+        ]
+        answers = await _ask_all(hosts, lambda host: host.pools())
         places = [
             (host, pool)
             for host, answer in answers
             if not isinstance(answer, DriverError)
             for pool in answer
-            if bool(pool.thin_pool) == (parameters.provisioner == "thin")
+            if allows(parameters, host.entry.name, pool)
         ]
-        if all(isinstance(answer, DriverError) for _, answer in answers):
-            reasons = " ".join(str(answer) for _, answer in answers)
-            raise Unavailable(f"No storage host answers: {reasons}")
+        silent = [answer for _, answer in answers if isinstance(answer, DriverError)]
+        if silent and not places:
+            raise Unavailable(
+                f"No storage host that answers makes these volumes ({parameters}): "
+                f"{' '.join(map(str, silent))}"
+            )
         return sorted(
             places,
             key=lambda place: (
+                reach.rank(place[0].entry.zone),
                 source.distance(*place) if source else 0,
-                free_order(place[0].entry.name, place[1]),
+                self._underway.free_order(place[0].entry.name, place[1]),
             ),
         )
 
-    async def _ask_all(
-        self, question: Callable[[StorageHost], Awaitable[T]]
-    ) -> list[tuple[StorageHost, T | DriverError]]:
-        """Ask all hosts at once; an answer can be the error that came."""
-
-        async def ask(host: StorageHost) -> T | DriverError:
-            try:
-                return await question(host)
-            except DriverError as error:
-                return error
-
-        answers = await asyncio.gather(*map(ask, self._inventory.hosts))
-        return list(zip(self._inventory.hosts, answers, strict=True))
+    def _check_storage_host(self, parameters: Parameters) -> None:
+        hosts = [host.entry.name for host in self._inventory.hosts]
+        if parameters.storage_host and parameters.storage_host not in hosts:
+            raise InvalidArgument(
+                f"Parameter storageHost is {parameters.storage_host!r}, but the controller's "
+                f"inventory has {', '.join(hosts)}."
+            )
 
 
-def _is_of(volume: Volume, pool: Pool) -> bool:
-    return (volume.volume_group, volume.thin_pool) == (pool.volume_group, pool.thin_pool)
+async def _ask_all(
+    hosts: Sequence[StorageHost], question: Callable[[StorageHost], Awaitable[T]]
+) -> list[tuple[StorageHost, T | DriverError]]:
+    """Ask all hosts at once; an answer can be the error that came."""
+
+    async def ask(host: StorageHost) -> T | DriverError:
+        try:
+            return await question(host)
+        except DriverError as error:
+            return error
+
+    answers = await asyncio.gather(*map(ask, hosts))
+    return list(zip(hosts, answers, strict=True))
 
 
-def _why_none(refusals: Sequence[DriverError], parameters: Parameters) -> DriverError:
+async def _pool_of(volume: Volume, host: StorageHost) -> Pool:
+    """The pool that a volume is in. Raises FailedPrecondition where the role serves it no more."""
+    for pool in await host.pools():
+        if (volume.volume_group, volume.thin_pool) == (pool.volume_group, pool.thin_pool):
+            return pool
+    raise FailedPrecondition(
+        f"Volume {volume.name} exists in {volume.volume_group}/{volume.thin_pool or ''} on "
+        f"{host.entry.name}, which serves that no more: see its options --thin-pool and --thick."
+    )
+
+
+def _why_none(refusals: Sequence[DriverError], parameters: Parameters, reach: Reach) -> DriverError:
     """One error for all hosts; "no space now" outweighs "never", as it may pass."""
     if not refusals:
+        zones = "" if reach.requisite is None else f" in zone {' or '.join(reach.requisite)}"
         return OutOfSpace(
-            f"No storage host that answers makes {parameters.provisioner} volumes: see the options "
-            "--thin-pool and --thick of the storage role."
+            f"No storage host{zones} makes these volumes ({parameters}): see the parameters of "
+            "the StorageClass, and the options --thin-pool and --thick of the storage role."
         )
     text = " ".join(str(refusal) for refusal in refusals)
     if any(isinstance(refusal, OutOfSpace) for refusal in refusals):

@@ -7,6 +7,9 @@ import urllib.parse
 from csi_lvm_iscsi.model.errors import InvalidArgument
 
 DRIVER = "csi-lvm-iscsi.github.io"
+ZONE_KEY = f"topology.{DRIVER}/zone"
+"""Of the topology of nodes and volumes, where zones are configured."""
+
 IQN_PREFIX = "iqn.2026-11.io.github.csi-lvm-iscsi"
 
 _MAX_NAME_BYTES = 128  # CSI spec, "Size Limits"
@@ -21,6 +24,15 @@ _VOLUME_ID = re.compile(rf"[0-9a-f]{{8}}-(s\.)?[a-z0-9][a-z0-9.-]{{0,{_MAX_PLAIN
 # Control characters would break logs and tags; the spec forbids them except tab and newline,
 # https://github.com/container-storage-interface/spec/blob/v1.13.0/spec.md, "CreateVolumeRequest".
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+
+
+# A label's value (https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/).
+_ZONE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
+
+
+def is_zone(text: str) -> bool:
+    """Whether Kubernetes takes this for the value of a label, which a zone becomes."""
+    return _ZONE.fullmatch(text) is not None
 
 
 def check_name(name: str, of: str = "volume") -> None:

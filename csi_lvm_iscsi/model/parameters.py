@@ -13,6 +13,7 @@ ORIGINS = {
     "csi.storage.k8s.io/pvc/name": "pvc",
     "csi.storage.k8s.io/pvc/namespace": "namespace",
 }
+_KNOWN = ("provisioner", "storageHost", "volumeGroup", "thinPool", *ORIGINS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,16 +22,20 @@ class Parameters:
 
     provisioner: str
     origin: Mapping[str, str]
+    storage_host: str = ""
+    volume_group: str = ""
+    thin_pool: str = ""
+    """Where volumes are made; empty: anywhere."""
 
     @classmethod
     def parse(cls, given: Mapping[str, str]) -> Self:
         """Read the parameters. Raises InvalidArgument, naming the known ones, for an unknown one:
         a misspelt parameter that is ignored is found out when it is too late."""
-        known = ["provisioner", *ORIGINS]
         for key in sorted(given):
-            if key not in known:
+            if key not in _KNOWN:
                 raise InvalidArgument(
-                    f"Parameter {key} of the StorageClass is unknown; known are {', '.join(known)}."
+                    f"Parameter {key} of the StorageClass is unknown; known are "
+                    f"{', '.join(_KNOWN)}."
                 )
         provisioner = given.get("provisioner", "thin")
         if provisioner not in PROVISIONERS:
@@ -38,4 +43,26 @@ class Parameters:
                 f"Parameter provisioner is {provisioner!r}; it must be one of "
                 f"{', '.join(PROVISIONERS)}."
             )
-        return cls(provisioner, {ORIGINS[key]: given[key] for key in ORIGINS if key in given})
+        if provisioner == "thick" and given.get("thinPool"):
+            raise InvalidArgument(
+                f"Parameter thinPool is {given['thinPool']!r}, but thick volumes are in no pool: "
+                "remove it, or set provisioner to thin."
+            )
+        return cls(
+            provisioner,
+            {ORIGINS[key]: given[key] for key in ORIGINS if key in given},
+            given.get("storageHost", ""),
+            given.get("volumeGroup", ""),
+            given.get("thinPool", ""),
+        )
+
+    def __str__(self) -> str:
+        """As a user reads it: `thin, storageHost storage-1`."""
+        where = {
+            "storageHost": self.storage_host,
+            "volumeGroup": self.volume_group,
+            "thinPool": self.thin_pool,
+        }
+        return ", ".join(
+            [self.provisioner, *(f"{key} {text}" for key, text in where.items() if text)]
+        )

@@ -21,7 +21,7 @@ def volume_size(required: int, limit: int, extent: int) -> int:
             f"The size required, {human(required)}, is above the limit, {human(limit)}."
         )
     wanted = required or min(DEFAULT_SIZE, limit or DEFAULT_SIZE)
-    size = -(-wanted // extent) * extent
+    size = whole(wanted, extent)
     if limit and size > limit:
         size = limit // extent * extent
     if size < max(required, extent) or size > _MAX_INT64:
@@ -30,6 +30,11 @@ def volume_size(required: int, limit: int, extent: int) -> int:
             f"between {required} and {limit or _MAX_INT64} bytes. Change the size asked for."
         )
     return size
+
+
+def whole(size: int, extent: int) -> int:
+    """A size rounded up to whole extents, at least one."""
+    return max(1, -(-size // extent)) * extent
 
 
 def fits(size: int, required: int, limit: int) -> bool:

@@ -53,6 +53,7 @@ class Settings:
     node_id: str
     keys: Mapping[str, bytes]
     state_directory: Path
+    zone: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +102,15 @@ async def serve(settings: Settings, runner: Runner, registry: CollectorRegistry)
     """Serve CSI Identity and Node until the process is told to end."""
     paths = HostPaths()
     # The stubs call unimplemented verbs abstract; gRPC answers UNIMPLEMENTED for them.
-    node = NodeService(settings.node_id, wire(settings, runner, paths))  # type: ignore[abstract]
+    node = NodeService(  # type: ignore[abstract]
+        settings.node_id, wire(settings, runner, paths), settings.zone
+    )
     await host_rules.ensure(runner, paths)
     staged_volumes = _staged_records(settings)
     metrics.register(registry, lambda: node_metrics(paths.sys, staged_volumes.ids()))
 
     def add_services(to: aio.Server) -> None:
-        csi_pb2_grpc.add_IdentityServicer_to_server(IdentityService(), to)
+        csi_pb2_grpc.add_IdentityServicer_to_server(IdentityService(zones=bool(settings.zone)), to)
         csi_pb2_grpc.add_NodeServicer_to_server(node, to)
 
     await server.serve(settings.endpoint, add_services, registry)
@@ -116,15 +119,17 @@ async def serve(settings: Settings, runner: Runner, registry: CollectorRegistry)
 class NodeService(csi_pb2_grpc.NodeServicer):
     """CSI Node."""
 
-    def __init__(self, node_id: str, flows: Flows) -> None:
+    def __init__(self, node_id: str, flows: Flows, zone: str = "") -> None:
         self._node_id = node_id
+        self._zone = zone
         self._flows = flows
 
     async def NodeGetInfo(
         self, request: csi_pb2.NodeGetInfoRequest, context: object
     ) -> csi_pb2.NodeGetInfoResponse:
-        """Our name. It waits for nothing: kubelet gives up on a plugin that does."""
-        return csi_pb2.NodeGetInfoResponse(node_id=self._node_id)
+        """Our name and zone. It waits for nothing: kubelet gives up on a plugin that does."""
+        topology = csi_pb2.Topology(segments={names.ZONE_KEY: self._zone}) if self._zone else None
+        return csi_pb2.NodeGetInfoResponse(node_id=self._node_id, accessible_topology=topology)
 
     async def NodeGetCapabilities(
         self, request: csi_pb2.NodeGetCapabilitiesRequest, context: object

@@ -11,6 +11,10 @@ from csi_lvm_iscsi.rpc.pb import csi_pb2, csi_pb2_grpc
 class IdentityService(csi_pb2_grpc.IdentityServicer):
     """Who we are."""
 
+    def __init__(self, *, zones: bool = False) -> None:
+        """`zones`: whether volumes and nodes are told to be in zones."""
+        self._zones = zones
+
     async def GetPluginInfo(
         self, request: csi_pb2.GetPluginInfoRequest, context: object
     ) -> csi_pb2.GetPluginInfoResponse:
@@ -20,16 +24,18 @@ class IdentityService(csi_pb2_grpc.IdentityServicer):
     async def GetPluginCapabilities(
         self, request: csi_pb2.GetPluginCapabilitiesRequest, context: object
     ) -> csi_pb2.GetPluginCapabilitiesResponse:
-        """There is a controller, and volumes grow while they are in use."""
-        controller = csi_pb2.PluginCapability.Service(
-            type=csi_pb2.PluginCapability.Service.CONTROLLER_SERVICE
-        )
+        """There is a controller, and volumes grow while they are in use; and where there are zones,
+        volumes are placed by them."""
+        service = csi_pb2.PluginCapability.Service
+        kinds = [service.CONTROLLER_SERVICE]
+        if self._zones:
+            kinds.append(service.VOLUME_ACCESSIBILITY_CONSTRAINTS)
         expansion = csi_pb2.PluginCapability.VolumeExpansion(
             type=csi_pb2.PluginCapability.VolumeExpansion.ONLINE
         )
         return csi_pb2.GetPluginCapabilitiesResponse(
             capabilities=[
-                csi_pb2.PluginCapability(service=controller),
+                *(csi_pb2.PluginCapability(service=service(type=kind)) for kind in kinds),
                 csi_pb2.PluginCapability(volume_expansion=expansion),
             ]
         )

@@ -3,6 +3,7 @@
 It is read at start and each minute, and again whenever lvm contradicts it.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ from csi_lvm_iscsi.storage.stored import (
 )
 
 _REPORTS = 5
+_FRESH_SECONDS = 5.0
 
 
 class Catalog:
@@ -28,6 +30,7 @@ class Catalog:
         self._lvms = {lvm.volume_group: lvm for lvm in lvms}
         self._groups: dict[str, VolumeGroup] = {}
         self._changes = 0
+        self._looked_for = float("-inf")
         self._volumes: dict[str, StoredVolume] = {}
         self._snapshots: dict[str, StoredSnapshot] = {}
 
@@ -48,6 +51,15 @@ class Catalog:
         for group in groups.values():
             for each in group.logical_volumes.values():
                 self._note(group, each)
+
+    async def look_for(self, stored_id: str) -> None:
+        """Read the reports again, though not often, for an id that is unknown: it may be of a
+        logical volume that was adopted since."""
+        now = asyncio.get_running_loop().time()
+        known = stored_id in self._volumes or stored_id in self._snapshots
+        if not known and now >= self._looked_for + _FRESH_SECONDS:
+            self._looked_for = now
+            await self.refresh()
 
     def lvm(self, volume_group: str) -> Lvm:
         """The commands on a volume group of this host. Raises NotFound."""
@@ -135,6 +147,11 @@ class Catalog:
             for each in self.group(volume_group).logical_volumes.values()
             if each.thick_snapshot and each.origin == logical_volume
         ]
+
+    def note_use(self, volume_group: str, used: ThinPool) -> None:
+        """Take note of how full a pool is now."""
+        group = self.group(volume_group)
+        self._groups[volume_group] = replace(group, pools={**group.pools, used.name: used})
 
     def put(self, volume_group: str, logical_volume: LogicalVolume) -> None:
         """Take note of a logical volume that was made or changed."""

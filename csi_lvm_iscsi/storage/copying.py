@@ -1,8 +1,10 @@
 """Copying the data of a source into a new volume: in the background, with progress, restartable."""
 
 import asyncio
+import contextlib
+import errno
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,7 @@ import structlog
 
 from csi_lvm_iscsi.commands.threads import to_the_end
 from csi_lvm_iscsi.model import sizes
-from csi_lvm_iscsi.model.errors import Aborted, DriverError
+from csi_lvm_iscsi.model.errors import Aborted, DriverError, OutOfSpace, Unavailable
 from csi_lvm_iscsi.records.directory import RecordDirectory
 
 _log = structlog.get_logger()
@@ -20,6 +22,8 @@ _CHUNK_BYTES = 1 << 20
 _STEP_BYTES = 64 << 20
 # How long a call waits for the copy. The sidecars call again (their --timeout is as long).
 _PATIENCE_SECONDS = 50.0
+# How long a copy that is to stop may take for the chunk that it is at.
+_STOP_SECONDS = 30.0
 
 
 @dataclass(slots=True)
@@ -75,11 +79,18 @@ class Copies:
         return self._records.read(volume_id) == size_bytes
 
     async def forget(self, volume_id: str) -> None:
-        """Have no copy into this volume any more, and no record of one."""
-        job = self._jobs.pop(volume_id, None)
+        """Have no copy into this volume any more, and no record of one. Raises Unavailable where it
+        does not end."""
+        job = self._jobs.get(volume_id)
         if job is not None:
             job.task.cancel()
-            await asyncio.wait({job.task})
+            ended, _ = await asyncio.wait({job.task}, timeout=_STOP_SECONDS)
+            if not ended:
+                raise Unavailable(
+                    f"The copy into volume {volume_id} waits for a disk: see the storage host of "
+                    "its source and the network between, then call again."
+                )
+            del self._jobs[volume_id]
         self._records.remove(volume_id)
 
     def running(self) -> dict[str, tuple[int, int]]:
@@ -98,16 +109,18 @@ class Copies:
         begin = self._records.read(volume_id) or 0
         _log.info("copying", volume_id=volume_id, begin=begin, size=size_bytes)
         async with open_source() as source:
-            async for copied in copied_steps(source, destination, begin, size_bytes, sparse=sparse):
-                self._records.write(volume_id, copied)
-                if job := self._jobs.get(volume_id):
-                    job.copied_bytes = copied
+            steps = copied_steps(source, destination, begin, size_bytes, sparse=sparse)
+            async with contextlib.aclosing(steps):  # before the source is closed
+                async for copied in steps:
+                    self._records.write(volume_id, copied)
+                    if job := self._jobs.get(volume_id):
+                        job.copied_bytes = copied
         _log.info("copied", volume_id=volume_id, size=size_bytes)
 
 
 async def copied_steps(
     source: Path, destination: Path, begin: int, end: int, *, sparse: bool
-) -> AsyncIterator[int]:
+) -> AsyncGenerator[int]:
     """Copy a range of bytes, and tell after each step how far it is on the disk."""
     reader = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -124,6 +137,18 @@ async def copied_steps(
 
 
 def _copy_range(reader: int, writer: int, start: int, stop: int, *, sparse: bool) -> None:
+    try:
+        _copy_chunks(reader, writer, start, stop, sparse=sparse)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:  # of a thin pool that fails writes when it is full
+            raise OutOfSpace("The thin pool is full: extend it, or delete volumes.") from error
+        raise Unavailable(
+            f"The copy failed between {start} and {stop} bytes ({error.strerror}): see the storage "
+            "host of the source and the disks of both, then call again."
+        ) from error
+
+
+def _copy_chunks(reader: int, writer: int, start: int, stop: int, *, sparse: bool) -> None:
     for offset in range(start, stop, _CHUNK_BYTES):
         data = os.pread(reader, min(_CHUNK_BYTES, stop - offset), offset)
         if len(data) < min(_CHUNK_BYTES, stop - offset):

@@ -1,5 +1,6 @@
 """LVM's commands. The only file that knows how lvm is spoken to."""
 
+import asyncio
 from collections.abc import Iterable
 
 from csi_lvm_iscsi.commands.runner import CommandFailed, Runner, Where
@@ -34,6 +35,7 @@ class Lvm:
         self._runner = runner
         self.volume_group = volume_group
         self._devices: tuple[str, ...] = ()
+        self._changing = asyncio.Lock()
 
     async def report(self) -> VolumeGroup:
         """Read the volume group. Raises DriverError where it is not there."""
@@ -105,6 +107,20 @@ class Lvm:
             if not _said(error, _SAME_SIZE):
                 raise self._out_of_space(error) from error
 
+    async def extend_pool(self, pool: str, by_bytes: int) -> None:
+        """Make a thin pool larger by so much. Raises OutOfSpace."""
+        await self._extend_by(pool, "--size", by_bytes)
+
+    async def extend_pool_metadata(self, pool: str, by_bytes: int) -> None:
+        """Make the metadata of a thin pool, and its spare, larger by so much. Raises OutOfSpace."""
+        await self._extend_by(pool, "--poolmetadatasize", by_bytes)
+
+    async def _extend_by(self, pool: str, option: str, by_bytes: int) -> None:
+        try:
+            await self._change("lvextend", "--yes", option, f"+{by_bytes}b", self._full_name(pool))
+        except CommandFailed as error:
+            raise self._out_of_space(error) from error
+
     async def activate(self, name: str) -> None:
         """Make a logical volume active, or leave it so."""
         await self._change("lvchange", "--activate", "y", self._full_name(name))
@@ -174,12 +190,14 @@ class Lvm:
         )
 
     async def _change(self, verb: str, *arguments: str) -> None:
-        await self._runner.run(
-            *("lvm", verb, *self._devices, *arguments),
-            where=Where.HOST,
-            seconds=_CHANGE_SECONDS,
-            kill=False,
-        )
+        # One at a time, as lvm would have it: those that wait for its lock would take memory only.
+        async with self._changing:
+            await self._runner.run(
+                *("lvm", verb, *self._devices, *arguments),
+                where=Where.HOST,
+                seconds=_CHANGE_SECONDS,
+                kill=False,
+            )
 
     def _full_name(self, name: str) -> str:
         return f"{self.volume_group}/{name}"

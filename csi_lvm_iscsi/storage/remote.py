@@ -1,6 +1,8 @@
 """The disks of other storage hosts, read over our own iSCSI: this host is an initiator then."""
 
+import asyncio
 import contextlib
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from csi_lvm_iscsi.model.publications import Publication
 
 
 class RemoteDisks:
-    """Attaches disks of other storage hosts, to copy them."""
+    """Attaches disks of other storage hosts, to copy them. Several copies may read one disk."""
 
     def __init__(self, runner: Runner, host: str, keys: Mapping[str, bytes]) -> None:
         self._records = NodeRecords(runner, Path("/etc/iscsi"), names.initiator_iqn(host))
@@ -24,6 +26,8 @@ class RemoteDisks:
             Devices(Path("/sys"), Path("/dev")),
             keys,
         )
+        self._readers: Counter[str] = Counter()
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     @contextlib.asynccontextmanager
     async def opened(self, publication: Publication) -> AsyncIterator[Path]:
@@ -31,10 +35,27 @@ class RemoteDisks:
 
         Raises what the login raises; DriverError where this host has no open-iscsi.
         """
-        self._records.ensure_interface()
-        session = await self._attachments.ensure_session(publication)
+        disk = publication.volume_id
+        self._readers[disk] += 1
         try:
-            device = await self._attachments.ensure_disk(publication, session)
-            yield device.path
+            async with self._locks[disk]:
+                path = await self._attach(publication)
+            yield path
         finally:
-            await self._attachments.release(publication.volume_id)
+            self._readers[disk] -= 1
+            await self.release(disk)
+
+    async def release(self, disk: str) -> None:
+        """Log out from a disk, by its id, also if a killed role had logged in, unless it is read;
+        not logged in is fine."""
+        async with self._locks[disk]:
+            if not self._readers[disk]:
+                await self._attachments.release(disk)
+
+    async def _attach(self, publication: Publication) -> Path:
+        self._records.ensure_interface()
+        for session in self._attachments.stale_sessions(publication):
+            await self._attachments.drop(session)
+        session = await self._attachments.ensure_session(publication)
+        device = await self._attachments.ensure_disk(publication, session)
+        return device.path

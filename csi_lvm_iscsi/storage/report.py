@@ -37,6 +37,9 @@ class LogicalVolume:
     thick_snapshot: bool = False
     """Whether it is a copy-on-write store, useless without its origin."""
 
+    plain: bool = True
+    """Whether it is thin or linear: not striped, mirrored, cached or the like."""
+
 
 @dataclass(frozen=True, slots=True)
 class ThinPool:
@@ -115,4 +118,5 @@ def _logical_volume(row: Mapping[str, str]) -> LogicalVolume:
         thin_pool=row["pool_lv"],
         origin=row["origin"],
         thick_snapshot="thicksnapshot" in row["lv_role"].split(","),
+        plain=not {"thin", "linear"}.isdisjoint(row["lv_layout"].split(",")),
     )

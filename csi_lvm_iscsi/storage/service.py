@@ -46,6 +46,7 @@ async def serve(settings: Settings, runner: Runner, registry: CollectorRegistry)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(upkeep.run())
             tasks.create_task(parts.wiper.run())
+            tasks.create_task(parts.extender.run())
 
     credentials = tls.server_credentials(settings.tls_directory)
     await server.serve(settings.listen, add_services, registry, credentials, beside)
@@ -93,17 +94,19 @@ class StorageService(storage_pb2_grpc.StorageServicer):
     async def DeleteVolume(
         self, request: storage_pb2.DeleteVolumeRequest, context: object
     ) -> storage_pb2.DeleteVolumeResponse:
-        """Remove a volume that no node has."""
-        volume_id, source_id = request.volume_id, ""
+        """Remove a volume that no node has. One that is being copied from another host stays until
+        what that host lent is taken back: it is the only record of that."""
+        volume_id, borrowed = request.volume_id, ""
         if names.is_volume_id(volume_id):
             await self._upkeep.ready()
             with self._in_flight.hold(volume_id, "DeleteVolume"):
                 await self._publications.ensure_unpublished(volume_id)
-                if self._catalog.has_volume(volume_id):
-                    source_id = self._catalog.volume(volume_id).source_id
+                if not request.source_taken_back:
+                    borrowed = self._sources.borrowed(volume_id)
                 await self._sources.abandon(volume_id)
-                await self._volumes.delete(volume_id)
-        return storage_pb2.DeleteVolumeResponse(source_id=source_id)
+                if not borrowed:
+                    await self._volumes.delete(volume_id)
+        return storage_pb2.DeleteVolumeResponse(borrowed_source_id=borrowed)
 
     async def GetVolume(
         self, request: storage_pb2.GetVolumeRequest, context: object
@@ -127,6 +130,7 @@ class StorageService(storage_pb2_grpc.StorageServicer):
     ) -> storage_pb2.Volume:
         """Grow a volume."""
         await self._upkeep.ready()
+        await self._catalog.look_for(request.volume_id)
         with self._in_flight.hold(request.volume_id, "ExpandVolume"):
             volume = await self._volumes.expand(
                 request.volume_id, request.required_bytes, request.limit_bytes
@@ -138,6 +142,7 @@ class StorageService(storage_pb2_grpc.StorageServicer):
     ) -> storage_pb2.Publication:
         """Export a volume to a node."""
         await self._upkeep.ready()
+        await self._catalog.look_for(request.volume_id)
         with self._in_flight.hold(request.volume_id, "PublishVolume"):
             publication = await self._publications.publish(
                 request.volume_id,
@@ -162,6 +167,7 @@ class StorageService(storage_pb2_grpc.StorageServicer):
     ) -> storage_pb2.Snapshot:
         """Take a snapshot."""
         names.check_name(request.name, "snapshot")
+        await self._catalog.look_for(request.volume_id)
         snapshot_id = self._snapshots.id_of(request.name, request.volume_id)
         with (
             self._in_flight.hold(request.volume_id, "CreateSnapshot"),

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.model.errors import AlreadyExists, DriverError, FailedPrecondition
 from csi_lvm_iscsi.storage.catalog import Catalog
+from csi_lvm_iscsi.storage.pools import Place, Pools
 from csi_lvm_iscsi.storage.report import LogicalVolume
 from csi_lvm_iscsi.storage.stored import StoredSnapshot, StoredVolume, snapshot_tags
 from csi_lvm_iscsi.storage.volumes import discard
@@ -18,9 +19,14 @@ class Snapshots:
     """
 
     def __init__(
-        self, catalog: Catalog, now_seconds: Callable[[], int], waste_made: Callable[[], None]
+        self,
+        catalog: Catalog,
+        pools: Pools,
+        now_seconds: Callable[[], int],
+        waste_made: Callable[[], None],
     ) -> None:
         self._catalog = catalog
+        self._pools = pools
         self._now_seconds = now_seconds
         self._waste_made = waste_made
 
@@ -54,6 +60,7 @@ class Snapshots:
                 f"Volume {volume.id} is still being made of {volume.source_id}: call CreateVolume "
                 "until it says that it is done."
             )
+        self._pools.check_open(Place(volume.volume_group, volume.thin_pool))
         snapshot_id = self.id_of(name, volume.id)
         snapshot = StoredSnapshot(
             id=snapshot_id,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from csi_lvm_iscsi.model import names
-from csi_lvm_iscsi.model.errors import FailedPrecondition
+from csi_lvm_iscsi.model.errors import FailedPrecondition, OutOfSpace
 from csi_lvm_iscsi.model.publications import Publication
 from csi_lvm_iscsi.storage.catalog import Catalog
 from csi_lvm_iscsi.storage.copying import Copies, Opened
@@ -23,6 +23,9 @@ class Remote(Protocol):
 
     def opened(self, publication: Publication) -> Opened:
         """The disk, attached while the context lasts."""
+
+    async def release(self, disk: str) -> None:
+        """Have the disk not attached, unless it is being read."""
 
 
 class Sources:
@@ -53,6 +56,17 @@ class Sources:
         """
         if not wanted.source_id or self._is_finished(wanted):
             return await self._volumes.ensure(wanted)
+        try:
+            return await self._begun_with(wanted, publication)
+        except OutOfSpace:
+            # Another place will be tried: nothing may stay in this one.
+            volume_id = self._volumes.id_of(wanted.name, wanted.place.volume_group)
+            if self._catalog.has_volume(volume_id):
+                await self.abandon(volume_id)
+                await self._volumes.delete(volume_id)
+            raise
+
+    async def _begun_with(self, wanted: Wanted, publication: Publication | None) -> StoredVolume:
         if publication is not None:
             wanted = replace(wanted, source_bytes=publication.size_bytes)
             return await self._copied(wanted, lambda: self._remote.opened(publication))
@@ -63,12 +77,25 @@ class Sources:
         return await self._copied(wanted, lambda: self._opened(wanted, source))
 
     async def abandon(self, volume_id: str) -> None:
-        """Stop making a volume that is to be deleted: no copy runs, and no snapshot of ours is
-        left of it."""
+        """Stop making a volume: no copy runs, and nothing that was needed for it is left here."""
         await self._copies.forget(volume_id)
+        if source_id := self.borrowed(volume_id):
+            lent = source_id
+            if not names.is_snapshot_id(source_id):
+                lent = names.copy_snapshot_id(source_id, volume_id)
+            await self._remote.release(lent)
         for snapshot in self._catalog.snapshots():
             if snapshot.internal and snapshot.name == names.copy_name(volume_id):
                 await self._snapshots.delete(snapshot.id)
+
+    def borrowed(self, volume_id: str) -> str:
+        """The source on another host that a volume is being made of; empty: none."""
+        if not self._catalog.has_volume(volume_id):
+            return ""
+        volume = self._catalog.volume(volume_id)
+        here = {names.volume_group_hash(group.uuid) for group in self._catalog.groups()}
+        of_another = volume.unfinished and volume.source_id.partition("-")[0] not in here
+        return volume.source_id if of_another else ""
 
     def check_unread(self, source_id: str) -> None:
         """Raise FailedPrecondition where a volume is being made of this snapshot."""

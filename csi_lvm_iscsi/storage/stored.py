@@ -118,7 +118,17 @@ def is_waste(logical_volume: LogicalVolume) -> bool:
 
     One without our tags is somebody else's, whatever its name.
     """
-    return logical_volume.name.startswith(WASTE_PREFIX) and bool(_fields(logical_volume))
+    return logical_volume.name.startswith(WASTE_PREFIX) and is_ours(logical_volume)
+
+
+def is_ours(logical_volume: LogicalVolume) -> bool:
+    """Whether it is a volume or snapshot of ours, deleted or not."""
+    return bool(_fields(logical_volume))
+
+
+def is_snapshot(logical_volume: LogicalVolume) -> bool:
+    """Whether it is a snapshot of ours, deleted or not."""
+    return "snapshot" in _fields(logical_volume)
 
 
 def _tags(fields: Mapping[str, str]) -> Iterable[str]:

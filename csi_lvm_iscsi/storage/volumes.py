@@ -81,24 +81,24 @@ class Volumes:
 
     async def _make(self, wanted: Wanted, volume_id: str, size: int) -> None:
         place = wanted.place
-        self._pools.check_room(place, size)
         lvm = self._catalog.lvm(place.volume_group)
         tags = volume_tags(
             wanted.name, wanted.origin, wanted.source_id, unfinished=bool(wanted.source_id)
         )
-        try:
-            if place.thin_pool:
-                made = await lvm.create_thin(place.thin_pool, volume_id, size, tags)
+        with self._pools.room(place, volume_id, size):
+            try:
+                if place.thin_pool:
+                    made = await lvm.create_thin(place.thin_pool, volume_id, size, tags)
+                else:
+                    made = await lvm.create_thick(volume_id, size, tags)
+            except DriverError:
+                await self._catalog.refresh()  # it may have been made all the same
+                raise
+            if made:
+                logical_volume = LogicalVolume(volume_id, size, tuple(tags), place.thin_pool)
+                self._catalog.put(place.volume_group, logical_volume)
             else:
-                made = await lvm.create_thick(volume_id, size, tags)
-        except DriverError:
-            await self._catalog.refresh()  # it may have been made all the same
-            raise
-        if made:
-            logical_volume = LogicalVolume(volume_id, size, tuple(tags), place.thin_pool)
-            self._catalog.put(place.volume_group, logical_volume)
-        else:
-            await self._catalog.refresh()
+                await self._catalog.refresh()
 
     async def clone(self, wanted: Wanted, source: StoredVolume | StoredSnapshot) -> StoredVolume:
         """Have the volume as a snapshot of a thin source in the same pool, which copies nothing.
@@ -111,20 +111,23 @@ class Volumes:
         size = self.size_of(wanted)
         grows = size > wanted.source_bytes
         if not self._catalog.has_volume(volume_id):
-            self._pools.check_room(place, size)
             tags = volume_tags(wanted.name, wanted.origin, wanted.source_id, unfinished=grows)
             lvm = self._catalog.lvm(place.volume_group)
-            made = await lvm.snapshot_thin(source.logical_volume, volume_id, tags, writable=True)
-            if made:
-                logical_volume = LogicalVolume(
-                    volume_id, source.size_bytes, tuple(tags), place.thin_pool
+            with self._pools.room(place, volume_id, size):
+                made = await lvm.snapshot_thin(
+                    source.logical_volume, volume_id, tags, writable=True
                 )
-                self._catalog.put(place.volume_group, logical_volume)
-            else:
-                await self._catalog.refresh()
+                if made:
+                    logical_volume = LogicalVolume(
+                        volume_id, source.size_bytes, tuple(tags), place.thin_pool
+                    )
+                    self._catalog.put(place.volume_group, logical_volume)
+                else:
+                    await self._catalog.refresh()
         volume = self._catalog.volume(volume_id)
         if volume.unfinished:
-            await self._extend(volume, size)
+            with self._pools.room(place, volume_id, size):
+                await self._extend(volume, size)
             await self.finish(volume_id)
         return self._existing(volume_id, wanted)
 
@@ -167,10 +170,9 @@ class Volumes:
                 f"({', '.join(each.name for each in snapshots)}): LVM does not grow the origin of "
                 "a copy-on-write snapshot in use. Delete them first."
             )
-        self._pools.check_room(
-            Place(volume.volume_group, volume.thin_pool), size, has=volume.size_bytes
-        )
-        await self._extend(volume, size)
+        place = Place(volume.volume_group, volume.thin_pool)
+        with self._pools.room(place, volume.logical_volume, size):
+            await self._extend(volume, size)
         return self._catalog.volume(volume_id)
 
     async def _extend(self, volume: StoredVolume, size: int) -> None:

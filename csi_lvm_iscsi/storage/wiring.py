@@ -11,15 +11,17 @@ from csi_lvm_iscsi.storage.catalog import Catalog
 from csi_lvm_iscsi.storage.copying import Copies
 from csi_lvm_iscsi.storage.devices import Devices
 from csi_lvm_iscsi.storage.exports import Exports
+from csi_lvm_iscsi.storage.extending import Extender
 from csi_lvm_iscsi.storage.fencing import Fence
 from csi_lvm_iscsi.storage.grants import GrantRecords
 from csi_lvm_iscsi.storage.lvm import Lvm
-from csi_lvm_iscsi.storage.pools import Place, Pools
+from csi_lvm_iscsi.storage.pools import Limits, Place, Pools
 from csi_lvm_iscsi.storage.publications import Publications
 from csi_lvm_iscsi.storage.remote import RemoteDisks
 from csi_lvm_iscsi.storage.snapshots import Snapshots
 from csi_lvm_iscsi.storage.sources import Sources
 from csi_lvm_iscsi.storage.tgt.target import Tgtd
+from csi_lvm_iscsi.storage.thin_status import pool_use
 from csi_lvm_iscsi.storage.volumes import Volumes
 from csi_lvm_iscsi.storage.wiping import Wiper
 
@@ -35,7 +37,7 @@ class Settings:
     state_directory: Path
     portals: tuple[str, ...]
     places: tuple[Place, ...]
-    over_provision: float
+    limits: Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ class Parts:
     snapshots: Snapshots
     sources: Sources
     wiper: Wiper
+    extender: Extender
     exports: Exports
     publications: Publications
 
@@ -64,11 +67,11 @@ def wire(
     """Put the parts together. What is random or of the moment can be given, for tests."""
     groups = dict.fromkeys(place.volume_group for place in settings.places)
     catalog = Catalog(settings.host, [Lvm(runner, group) for group in groups])
-    pools = Pools(catalog, settings.places, settings.over_provision)
+    pools = Pools(catalog, settings.places, settings.limits)
     devices = Devices(catalog, device_root)
     wiper = Wiper(catalog, devices)
     volumes = Volumes(catalog, pools, wiper.wake)
-    snapshots = Snapshots(catalog, now_seconds, wiper.wake)
+    snapshots = Snapshots(catalog, pools, now_seconds, wiper.wake)
     sources = Sources(
         catalog=catalog,
         volumes=volumes,
@@ -77,6 +80,7 @@ def wire(
         devices=devices,
         remote=RemoteDisks(runner, settings.host, settings.keys),
     )
+    extender = Extender(catalog, pools.thin, settings.limits, pool_use)
     exports = Exports(tgtd, Fence(tgtd), settings.portals, settings.keys)
     grants = GrantRecords(settings.state_directory / "grants")
     publications = Publications(
@@ -87,4 +91,6 @@ def wire(
         keys=settings.keys,
         new_nonce=new_nonce,
     )
-    return Parts(catalog, pools, volumes, snapshots, sources, wiper, exports, publications)
+    return Parts(
+        catalog, pools, volumes, snapshots, sources, wiper, extender, exports, publications
+    )

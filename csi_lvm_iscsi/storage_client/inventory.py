@@ -1,8 +1,10 @@
 """The durable list of storage hosts, their volume groups, and the nodes: a JSON file.
 
-{"storageHosts": [{"name": "storage-1", "address": "192.0.2.11:9740",
+{"storageHosts": [{"name": "storage-1", "address": "192.0.2.11:9740", "zone": "a",
                    "volumeGroups": [{"name": "vg0", "uuid": "XAcVys-..."}]}],
  "nodes": ["compute-1"]}
+
+`zone` may be left out, of all storage hosts. A node tells its zone itself.
 """
 
 import json
@@ -24,6 +26,11 @@ class Inventory:
         self.hosts = [StorageHost(entry, credentials) for entry in entries]
         self._nodes = nodes
 
+    @property
+    def has_zones(self) -> bool:
+        """Whether the storage hosts are in zones."""
+        return any(host.entry.zone for host in self.hosts)
+
     def owner(self, volume_id: str) -> StorageHost | None:
         """The host whose volume group the id names; None where there is none."""
         if not names.is_volume_id(volume_id):
@@ -43,6 +50,7 @@ def _read(path: Path) -> tuple[list[HostEntry], frozenset[str]]:
                 name=host["name"],
                 address=host["address"],
                 volume_group_uuids=tuple(group["uuid"] for group in host["volumeGroups"]),
+                zone=host.get("zone", ""),
             )
             for host in content["storageHosts"]
         ]
@@ -53,6 +61,7 @@ def _read(path: Path) -> tuple[list[HostEntry], frozenset[str]]:
             "with name, address and volumeGroups, and nodes."
         ) from error
     _check_unique(entries)
+    _check_zones(entries)
     return entries, nodes
 
 
@@ -68,3 +77,20 @@ def _check_unique(entries: list[HostEntry]) -> None:
                     "too. If its disks moved, take it off the old host."
                 )
             owners[key] = entry.name
+
+
+def _check_zones(entries: list[HostEntry]) -> None:
+    """With some hosts in no zone, a volume there would count as near to every node."""
+    zones = {entry.zone for entry in entries}
+    for zone in filter(None, zones):
+        if not names.is_zone(zone):
+            raise DriverError(
+                f"The inventory has zone {zone!r}, which Kubernetes does not take for a label: use "
+                "up to 63 letters, digits, `-`, `_` and `.`."
+            )
+    without = [entry.name for entry in entries if not entry.zone]
+    if without and zones != {""}:
+        raise DriverError(
+            f"The inventory has zones, but none for {', '.join(without)}: give every storage host "
+            "its `zone`, or none of them."
+        )

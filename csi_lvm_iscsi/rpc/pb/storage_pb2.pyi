@@ -248,15 +248,19 @@ class DeleteVolumeRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     VOLUME_ID_FIELD_NUMBER: _builtins.int
+    SOURCE_TAKEN_BACK_FIELD_NUMBER: _builtins.int
     volume_id: _builtins.str
+    source_taken_back: _builtins.bool
+    """What another host lent for the copy into this volume was taken back."""
     def __init__(
         self,
         *,
         volume_id: _builtins.str = ...,
+        source_taken_back: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["volume_id", b"volume_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["source_taken_back", b"source_taken_back", "volume_id", b"volume_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -266,19 +270,19 @@ Global___DeleteVolumeRequest: _TypeAlias = DeleteVolumeRequest  # noqa: Y015
 class DeleteVolumeResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    SOURCE_ID_FIELD_NUMBER: _builtins.int
-    source_id: _builtins.str
-    """The snapshot or volume that the volume was made of; empty: none, or it was
-    gone already.
+    BORROWED_SOURCE_ID_FIELD_NUMBER: _builtins.int
+    borrowed_source_id: _builtins.str
+    """What was still being copied into the volume from another host. The volume is
+    there until that is taken back: then call again. Empty: the volume is gone.
     """
     def __init__(
         self,
         *,
-        source_id: _builtins.str = ...,
+        borrowed_source_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["source_id", b"source_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["borrowed_source_id", b"borrowed_source_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -111,3 +111,12 @@ async def test_expanding_answers_the_capacity(tmp_path: Path) -> None:
     assert answer.capacity_bytes == published().size_bytes
     with pytest.raises(InvalidArgument, match="volume_path"):
         await node.NodeExpandVolume(csi_pb2.NodeExpandVolumeRequest(volume_id="x"), None)
+
+
+async def test_a_node_tells_its_zone(tmp_path: Path) -> None:
+    host = Host(tmp_path, "blank")
+    node = NodeService("compute-1", host.flows(), "a")  # type: ignore[abstract]
+    info = await node.NodeGetInfo(csi_pb2.NodeGetInfoRequest(), None)
+    assert dict(info.accessible_topology.segments) == {"topology.csi-lvm-iscsi.github.io/zone": "a"}
+    without = await service(host).NodeGetInfo(csi_pb2.NodeGetInfoRequest(), None)
+    assert not without.HasField("accessible_topology")

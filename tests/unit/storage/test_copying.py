@@ -65,7 +65,7 @@ async def test_a_copy_goes_on_where_it_was_interrupted(source: Path, tmp_path: P
     destination = disk(tmp_path / "destination")
     steps = copied_steps(source, destination, 0, SIZE, sparse=True)
     first = await anext(steps)
-    await steps.aclose()  # type: ignore[attr-defined]
+    await steps.aclose()
     copies = Copies(tmp_path / "copies")
     copies._records.write("v", first)
 

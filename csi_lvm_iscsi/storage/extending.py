@@ -1,0 +1,100 @@
+"""Thin pools: watched, and extended before they are full."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+import structlog
+
+from csi_lvm_iscsi.commands.threads import to_the_end
+from csi_lvm_iscsi.model import sizes
+from csi_lvm_iscsi.model.errors import DriverError
+from csi_lvm_iscsi.storage.catalog import Catalog
+from csi_lvm_iscsi.storage.pools import Limits, Place
+from csi_lvm_iscsi.storage.report import ThinPool
+from csi_lvm_iscsi.storage.thin_status import Use
+
+_log = structlog.get_logger()
+# A look is one ioctl. At 25 Gbit/s some 6 GB can be written between two.
+_LOOK_SECONDS = 2.0
+# How long a pool that could not be extended is left alone.
+_RETRY_SECONDS = 60.0
+
+
+class Extender:
+    """Keeps thin pools from running full while their volume groups have free extents.
+
+    By us alone: dmeventd would do it by lvm.conf, and is to be left at its default, which is never.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        places: list[Place],
+        limits: Limits,
+        use_of: Callable[[str, str], Use | None],
+    ) -> None:
+        """`use_of`: how full a pool is, by volume group and name (`thin_status.pool_use`)."""
+        self._catalog = catalog
+        self._places = places
+        self._limits = limits
+        self._use_of = use_of
+        self._left_alone: dict[Place, float] = {}
+
+    async def run(self) -> None:
+        """Look, and extend, for ever."""
+        while True:
+            for place in self._places:
+                await self.look(place)
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def look(self, place: Place) -> None:
+        """Take note of how full a pool is, and extend it where it is too full. What fails is
+        logged, and tried again later."""
+        now = asyncio.get_running_loop().time()
+        try:
+            pool = await self._used(place)
+            if self._is_full(pool) and now >= self._left_alone.get(place, now):
+                self._left_alone[place] = now + _RETRY_SECONDS
+                await self._extend(place, pool)
+                del self._left_alone[place]
+        except (DriverError, OSError) as error:
+            _log.error("thin pool cannot be extended", pool=str(place), error=str(error))
+
+    async def _used(self, place: Place) -> ThinPool:
+        use = await to_the_end(self._use_of, place.volume_group, place.thin_pool)
+        pool = self._catalog.pool(place.volume_group, place.thin_pool)
+        if use is not None:
+            pool = replace(pool, data_percent=use.data, metadata_percent=use.metadata)
+            self._catalog.note_use(place.volume_group, pool)
+        return pool
+
+    def _is_full(self, pool: ThinPool) -> bool:
+        limit = self._limits.extend_at
+        return limit < 100 and max(pool.data_percent, pool.metadata_percent) >= limit
+
+    async def _extend(self, place: Place, pool: ThinPool) -> None:
+        await self._catalog.refresh()  # a disk may have been added
+        lvm = self._catalog.lvm(place.volume_group)
+        # Metadata first: a pool without any is repaired by hand, one without data is only extended.
+        if pool.metadata_percent >= self._limits.extend_at:
+            by = self._by(place, pool.metadata_bytes)
+            await lvm.extend_pool_metadata(pool.name, by)
+            _log.info("metadata of a thin pool extended", pool=str(place), by=sizes.human(by))
+        if pool.data_percent >= self._limits.extend_at:
+            by = self._by(place, pool.size_bytes)
+            await lvm.extend_pool(pool.name, by)
+            _log.info("thin pool extended", pool=str(place), by=sizes.human(by))
+        await self._catalog.refresh()
+
+    def _by(self, place: Place, size_bytes: int) -> int:
+        """By how much: whole extents, as many as are free. Raises DriverError where none is."""
+        group = self._catalog.group(place.volume_group)
+        wanted = sizes.whole(int(size_bytes * self._limits.extend_by / 100), group.extent_bytes)
+        by = min(wanted, group.free_bytes)
+        if not by:
+            raise DriverError(
+                f"Volume group {place.volume_group} has no free extents: add a disk (`vgextend "
+                f"{place.volume_group} DISK`), or delete volumes, before the pool is full."
+            )
+        return by

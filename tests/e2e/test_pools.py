@@ -1,0 +1,116 @@
+"""A thin pool that fills up: it stops provisioning, and is extended when there is room."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.e2e.driver import MIB, Driver, Refused
+from tests.e2e.lab.host import Host
+from tests.e2e.lab.lab import Lab
+
+POOL = "small"
+SIZE = 64
+# A pool without room is tried again after a minute (storage/extending.py).
+EXTEND_SECONDS = 150
+
+
+@pytest.fixture
+def host(lab: Lab) -> Iterator[Host]:
+    """A storage host that serves a small pool, too, in a volume group that has nothing left."""
+    host = lab.host("storage-1")
+    script = host._scripts / "storage"
+    before = script.read_text()
+    host.exec(
+        "lvcreate", "--yes", "--type", "thin-pool", "--zero", "y", "--size", f"{SIZE}M",
+        "--config", "activation/error_when_full=1", "--name", POOL, "vg0",
+    ).check()  # fmt: skip
+    host.exec("lvcreate", "--yes", "--extents", "100%FREE", "--name", "filler", "vg0").check()
+    _serve(host, before.rstrip() + f" --thin-pool vg0/{POOL}\n")
+    yield host
+    _serve(host, before)
+    host.exec("lvremove", "--yes", "vg0/filler")  # where a test failed before it did that
+    host.exec("lvremove", "--yes", f"vg0/{POOL}").check()
+
+
+def _serve(host: Host, script: str) -> None:
+    (host._scripts / "storage").write_text(script)
+    host.exec("pkill", "-KILL", "-f", "csi_lvm_iscsi storage").check()
+    host.wait_ready()
+
+
+def available(driver: Driver) -> int:
+    answer = driver.controller("GetCapacity", parameters={"thinPool": POOL})
+    return int(answer.get("availableCapacity", 0))
+
+
+def wait_until(met: Callable[[], bool], seconds: float, what: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not met():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.5)
+
+
+def sizes(host: Host) -> list[int]:
+    """The sizes of the pool and of its metadata, in MiB."""
+    columns = "lv_size,lv_metadata_size"
+    shown = host.exec(
+        "lvs", "--noheadings", "--units", "m", "--nosuffix", "-o", columns, f"vg0/{POOL}"
+    ).check()
+    return [int(float(each)) for each in shown.text.split()]
+
+
+def write(host: Host, volume_id: str, mib: int) -> None:
+    path = f"/dev/vg0/{volume_id}"
+    script = 'yes | head -c "$1" | dd of="$2" bs=1M iflag=fullblock oflag=direct'
+    host.exec("sh", "-c", script, "sh", str(mib * MIB), path).check()
+
+
+def test_a_pool_stops_before_it_is_full_and_goes_on_when_it_was_extended(
+    driver: Driver, host: Host, name: Callable[[], str]
+) -> None:
+    volume = driver.create(name(), size=SIZE * MIB, thinPool=POOL)
+    snapshot = driver.snapshot(name(), volume)
+    write(host, volume.id, SIZE * 15 // 16)
+    wait_until(lambda: available(driver) == 0, 60, "the pool is not known to be full")
+    told = r"RESOURCE_EXHAUSTED: Nothing is made in thin pool vg0/small: 9\d\.\d % of its data are"
+    with pytest.raises(Refused, match=told):
+        driver.create(name(), size=4 * MIB, thinPool=POOL)
+    with pytest.raises(Refused, match=told):
+        driver.snapshot(name(), volume)
+    with pytest.raises(Refused, match=told):
+        driver.controller(
+            "CreateVolume",
+            name=name(),
+            capacity_range={"required_bytes": SIZE * MIB},
+            volume_capabilities=[{"block": {}, "access_mode": {"mode": "SINGLE_NODE_WRITER"}}],
+            parameters={"thinPool": POOL},
+            volume_content_source={"snapshot": {"snapshot_id": snapshot}},
+        )
+    assert sizes(host)[0] == SIZE
+    assert "has no free extents: add a disk" in host.log("storage")
+
+    host.exec("lvremove", "--yes", "vg0/filler").check()
+    wait_until(lambda: sizes(host)[0] > SIZE, EXTEND_SECONDS, "the pool was not extended")
+    wait_until(lambda: available(driver) > 0, 60, "the pool did not open again")
+    more = driver.create(name(), size=4 * MIB, thinPool=POOL)
+    driver.delete_snapshot(snapshot)
+    for each in (volume, more):
+        driver.delete(each)
+
+
+def test_the_metadata_of_a_pool_is_extended(
+    driver: Driver, host: Host, name: Callable[[], str]
+) -> None:
+    host.exec("lvremove", "--yes", "vg0/filler").check()
+    volume = driver.create(name(), size=SIZE * MIB, thinPool=POOL)
+    shown = host.exec("lvs", "--noheadings", "-o", "metadata_percent", f"vg0/{POOL}").check()
+    before = sizes(host)
+    # As if it were full: the threshold is just below what is used.
+    script = (host._scripts / "storage").read_text().rstrip()
+    _serve(host, f"{script} --extend-at {float(shown.text) * 0.9:.2f}\n")
+    wait_until(lambda: sizes(host)[1] > before[1], 60, "the metadata was not extended")
+    assert sizes(host)[0] == before[0], "its data was extended, too"
+    driver.delete(volume)

@@ -1,0 +1,77 @@
+"""What one storage host lends another, and takes back."""
+
+from __future__ import annotations
+
+from csi_lvm_iscsi.controller.sources import Sources
+from csi_lvm_iscsi.controller.volumes import Volumes
+from csi_lvm_iscsi.model import names
+from csi_lvm_iscsi.model.volumes import Volume
+from tests.unit.controller.hosts import GIB, Host, Inventory, pool
+
+SNAPSHOT = names.snapshot_id("lender-vg0", "s")
+
+
+class Lender(Host):
+    """A storage host that tells what it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__("lender", pool())
+        self.calls: list[str] = []
+
+    async def unpublish(self, volume_id: str, node_id: str) -> None:
+        self.calls.append(f"unpublish {volume_id} {node_id}".strip())
+
+    async def delete_snapshot(self, snapshot_id: str) -> None:
+        self.calls.append(f"delete {snapshot_id}")
+
+
+class Reader(Host):
+    """A storage host that copies from it."""
+
+    def __init__(self, lender: Lender, *copying: Volume) -> None:
+        super().__init__("reader", pool())
+        self.made = {each.id: each for each in copying}
+        self.calls = lender.calls
+
+    async def volumes(self) -> list[Volume]:
+        return list(self.made.values())
+
+    async def delete(self, volume_id: str, *, source_taken_back: bool = False) -> str:
+        self.calls.append("delete the volume" if source_taken_back else "stop its copy")
+        return "" if source_taken_back else self.made[volume_id].source_id
+
+
+class Pair(Inventory):
+    """The two."""
+
+    def owner(self, volume_id: str) -> Host:
+        return self.hosts["reader" in volume_id]
+
+
+def copying(name: str, source_id: str = SNAPSHOT) -> Volume:
+    return Volume(f"reader-{name}", name, GIB, source_id=source_id, copying=True)
+
+
+async def test_a_snapshot_is_taken_back_by_the_last_that_reads_it() -> None:
+    lender = Lender()
+    reader = Reader(lender, copying("a"), copying("b"), copying("c", "something else"))
+    sources = Sources(Pair(lender, reader))  # type: ignore[arg-type]
+    await sources.take_back(SNAPSHOT, reader, "reader-a")  # type: ignore[arg-type]
+    assert lender.calls == []
+    del reader.made["reader-a"]
+    await sources.take_back(SNAPSHOT, reader, "reader-b")  # type: ignore[arg-type]
+    assert lender.calls == [f"unpublish {SNAPSHOT} reader"]
+
+
+async def test_a_volume_goes_only_when_what_was_lent_for_it_was_taken_back() -> None:
+    lender = Lender()
+    source = names.volume_id("lender-vg0", "data")
+    reader = Reader(lender, copying("a", source))
+    await Volumes(Pair(lender, reader)).delete("reader-a")  # type: ignore[arg-type]
+    lent = names.copy_snapshot_id(source, "reader-a")
+    assert lender.calls == [
+        "stop its copy",
+        f"unpublish {lent}",
+        f"delete {lent}",
+        "delete the volume",
+    ]
