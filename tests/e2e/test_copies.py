@@ -24,7 +24,8 @@ RETRIED = ("ABORTED", "UNAVAILABLE")
 IN_THE_MIDDLE = """
 until grep -qs copied /var/lib/csi-lvm-iscsi/copies/*.json; do sleep 0.05; done
 """
-KILL = "pkill -KILL -f 'csi_lvm_iscsi storage'"
+# The brackets keep it from finding the shell that it runs in.
+KILL = "pkill -KILL -f '[c]si_lvm_iscsi storage'"
 
 
 def written(lab: Lab, driver: Driver, name: str, mib: int, kind: str = "thin") -> Volume:
