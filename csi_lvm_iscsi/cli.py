@@ -5,6 +5,7 @@ A role's modules are imported when it starts, so that none carries the others' m
 
 import argparse
 import asyncio
+import ipaddress
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -68,6 +69,7 @@ async def _controller(arguments: argparse.Namespace, registry: CollectorRegistry
 async def _storage(arguments: argparse.Namespace, registry: CollectorRegistry) -> None:
     from csi_lvm_iscsi.commands.runner import ProcessRunner
     from csi_lvm_iscsi.storage import instance
+    from csi_lvm_iscsi.storage.portals import Portals
     from csi_lvm_iscsi.storage.service import Settings, serve
 
     lock = await instance.hold(arguments.state_dir)
@@ -77,7 +79,7 @@ async def _storage(arguments: argparse.Namespace, registry: CollectorRegistry) -
         tls_directory=arguments.tls_dir,
         keys=KeyDirectory(arguments.chap_keys),
         state_directory=arguments.state_dir,
-        portals=tuple(arguments.portal),
+        portals=Portals(arguments.portal_network),
         thin_pool=arguments.thin_pool,
     )
     await serve(settings, ProcessRunner(inherit=(lock,)), registry)
@@ -146,11 +148,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_keys_and_state(storage)
     storage.add_argument(
-        "--portal",
+        "--portal-network",
         required=True,
         action="append",
-        metavar="ADDRESS:PORT",
-        help="where tgtd serves iSCSI",
+        type=_network,
+        metavar="CIDR",
+        help="tgtd serves iSCSI at the host's addresses within, port 3260; several make multipath",
     )
     storage.add_argument(
         "--thin-pool",
@@ -168,6 +171,13 @@ def _parser() -> argparse.ArgumentParser:
     node.add_argument("--node-id", required=True, metavar="NAME", help="name of this host")
     _add_keys_and_state(node)
     return parser
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}; write it like 10.77.0.0/24") from None
 
 
 def _thin_pool(text: str) -> str:

@@ -1,12 +1,14 @@
 """iSCSI sessions: found in sysfs, begun and ended by iscsiadm."""
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from csi_lvm_iscsi.commands.runner import Completed, Runner, Where
 from csi_lvm_iscsi.commands.waiting import until
 from csi_lvm_iscsi.initiator.iscsiadm import Exit, explain
-from csi_lvm_iscsi.initiator.node_records import INTERFACE, LOGIN_SECONDS
+from csi_lvm_iscsi.initiator.node_records import INTERFACE, LOGIN_SECONDS, REPLACEMENT_SECONDS
+from csi_lvm_iscsi.model import portals
 from csi_lvm_iscsi.model.errors import DriverError, FailedPrecondition, Unavailable
 
 LOGGED_IN = "LOGGED_IN"
@@ -33,6 +35,13 @@ class Session:
 
     user: str
     """The CHAP user it logged in with, hence whose publication it is of."""
+
+    portal: str
+    """Where it is connected to; empty where the kernel does not tell."""
+
+    alone: bool
+    """Whether it was begun as the only one of its publication: its I/O waits long for it to come
+    back, as there is no other way."""
 
     directory: Path
     """Its directory in sysfs."""
@@ -80,7 +89,7 @@ class Sessions:
             # What counts is what the kernel has: exit 15 says that the session exists, and exit 6
             # may tell of another target's record.
             for session in self.of(target):
-                if session.user == user:
+                if (session.user, session.portal) == (user, portal):
                     return session
             if completed.code != Exit.DATABASE:
                 break
@@ -119,6 +128,8 @@ class Sessions:
             id=int(entry.name.removeprefix("session")),
             host=int(directory.parent.name.removeprefix("host")),
             user=_attribute(entry, "username"),
+            portal=_portal(directory),
+            alone=_attribute(entry, "recovery_tmo") == str(REPLACEMENT_SECONDS),
             directory=directory,
         )
 
@@ -129,6 +140,15 @@ def _attribute(entry: Path, name: str) -> str:
         return (entry / name).read_text().strip()
     except OSError:
         return ""
+
+
+def _portal(directory: Path) -> str:
+    """Where a session is connected to, as its record names it."""
+    for connection in directory.glob("connection*/iscsi_connection/connection*"):
+        address = _attribute(connection, "persistent_address")
+        with contextlib.suppress(ValueError):
+            return portals.portal(address, int(_attribute(connection, "persistent_port")))
+    return ""
 
 
 def _login_error(completed: Completed, target: str, portal: str) -> DriverError:

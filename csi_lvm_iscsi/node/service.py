@@ -10,8 +10,13 @@ from prometheus_client import CollectorRegistry
 
 from csi_lvm_iscsi.commands.runner import Runner
 from csi_lvm_iscsi.initiator.attachments import Attachments
+from csi_lvm_iscsi.initiator.device_mapper import Control, DeviceMapper
 from csi_lvm_iscsi.initiator.devices import Devices
+from csi_lvm_iscsi.initiator.maps import Maps
 from csi_lvm_iscsi.initiator.node_records import NodeRecords
+from csi_lvm_iscsi.initiator.path_upkeep import PathUpkeep
+from csi_lvm_iscsi.initiator.paths import Paths
+from csi_lvm_iscsi.initiator.reach import Probe, connects
 from csi_lvm_iscsi.initiator.sessions import Sessions
 from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.model.access import Capability
@@ -48,18 +53,35 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Flows:
-    """The two flows of the role, wired to one host."""
+    """The flows of the role, wired to one host."""
 
     staging: Staging
     bind_mounts: BindMounts
+    path_upkeep: PathUpkeep
 
 
-def wire(settings: Settings, runner: Runner, paths: HostPaths) -> Flows:
+def wire(
+    settings: Settings,
+    runner: Runner,
+    paths: HostPaths,
+    mapper: DeviceMapper | None = None,
+    probe: Probe = connects,
+) -> Flows:
     """Put the flows together. Raises DriverError where the host lacks what they need."""
     node_records = NodeRecords(runner, paths.iscsi, names.initiator_iqn(settings.node_id))
     node_records.ensure_interface()
     devices = Devices(paths.sys, paths.dev)
-    attachments = Attachments(node_records, Sessions(runner, paths.sys), devices, settings.keys)
+    sessions = Sessions(runner, paths.sys)
+    maps = Maps(paths.sys, paths.dev, mapper or Control(paths.dev / "mapper" / "control"))
+    volume_paths = Paths(node_records, sessions, devices, maps, probe)
+    attachments = Attachments(
+        records=node_records,
+        sessions=sessions,
+        devices=devices,
+        maps=maps,
+        paths=volume_paths,
+        keys=settings.keys,
+    )
     mounts = Mounts(runner, paths.mountinfo)
     records = RecordDirectory(settings.state_directory / "staged", staged.encode, staged.decode)
     in_flight = InFlight()
@@ -74,6 +96,7 @@ def wire(settings: Settings, runner: Runner, paths: HostPaths) -> Flows:
             boot_id=paths.boot_id.read_text().strip(),
         ),
         BindMounts(records, attachments, mounts, in_flight),
+        PathUpkeep(maps, volume_paths, in_flight),
     )
 
 
@@ -81,14 +104,15 @@ async def serve(settings: Settings, runner: Runner, registry: CollectorRegistry)
     """Serve CSI Identity and Node until the process is told to end."""
     paths = HostPaths()
     # The stubs call unimplemented verbs abstract; gRPC answers UNIMPLEMENTED for them.
-    node = NodeService(settings.node_id, wire(settings, runner, paths))  # type: ignore[abstract]
+    flows = wire(settings, runner, paths)
+    node = NodeService(settings.node_id, flows)  # type: ignore[abstract]
     await host_rules.ensure(runner, paths)
 
     def add_services(to: aio.Server) -> None:
         csi_pb2_grpc.add_IdentityServicer_to_server(IdentityService(), to)
         csi_pb2_grpc.add_NodeServicer_to_server(node, to)
 
-    await server.serve(settings.endpoint, add_services, registry)
+    await server.serve(settings.endpoint, add_services, registry, beside=flows.path_upkeep.run)
 
 
 class NodeService(csi_pb2_grpc.NodeServicer):

@@ -1,12 +1,13 @@
 """Publishing a volume to a node and taking it back: first the durable grant, then the export."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.model.errors import FailedPrecondition, Unavailable
 from csi_lvm_iscsi.model.publications import LUN, Publication
 from csi_lvm_iscsi.storage.exports import Exports, is_in_line
 from csi_lvm_iscsi.storage.grants import Grant, GrantRecords
+from csi_lvm_iscsi.storage.portals import Portals
 from csi_lvm_iscsi.storage.tgt.target import Target
 from csi_lvm_iscsi.storage.volumes import Volumes
 
@@ -20,14 +21,14 @@ class Publications:
         grants: GrantRecords,
         exports: Exports,
         *,
-        portals: Sequence[str],
+        portals: Portals,
         keys: Mapping[str, bytes],
         new_nonce: Callable[[], str],
     ) -> None:
         self._volumes = volumes
         self._grants = grants
         self._exports = exports
-        self._portals = tuple(portals)
+        self._portals = portals
         self._keys = keys
         self._new_nonce = new_nonce
 
@@ -45,6 +46,7 @@ class Publications:
         """Export the volume to the node. Raises NotFound, FailedPrecondition where another node
         has it."""
         self._volumes.get(volume_id)
+        portals = self._portals.known()
         for other in self.nodes_of(volume_id):
             if other != node_id:
                 raise FailedPrecondition(
@@ -59,7 +61,7 @@ class Publications:
             volume_id=volume_id,
             node_id=node_id,
             target=names.target_iqn(volume_id),
-            portals=self._portals,
+            portals=portals,
             lun=LUN,
             serial=names.serial(volume_id),
             size_bytes=device.size_bytes,

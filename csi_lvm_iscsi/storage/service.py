@@ -18,6 +18,7 @@ from csi_lvm_iscsi.storage.exports import Exports
 from csi_lvm_iscsi.storage.fencing import Fence
 from csi_lvm_iscsi.storage.grants import GrantRecords
 from csi_lvm_iscsi.storage.lvm import Lvm
+from csi_lvm_iscsi.storage.portals import Portals
 from csi_lvm_iscsi.storage.publications import Publications
 from csi_lvm_iscsi.storage.tgt.socket import ManagementSocket
 from csi_lvm_iscsi.storage.tgt.target import Tgtd
@@ -34,7 +35,7 @@ class Settings:
     tls_directory: Path
     keys: Mapping[str, bytes]
     state_directory: Path
-    portals: tuple[str, ...]
+    portals: Portals
     thin_pool: str
 
 
@@ -76,6 +77,7 @@ async def serve(settings: Settings, runner: Runner, registry: CollectorRegistry)
     management = ManagementSocket()
     parts = wire(settings, runner, Tgtd(management))
     await parts.volumes.refresh()
+    settings.portals.refresh()
     in_flight = InFlight()
     upkeep = Upkeep(management, parts.publications, parts.exports, in_flight, parts.volumes.refresh)
     # Verbs that are not there yet answer UNIMPLEMENTED.

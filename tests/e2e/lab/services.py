@@ -7,12 +7,15 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.e2e.lab.topology import CSI_SOCKETS, ISCSI_PORT, STORAGE_API_PORT, HostName
+from tests.e2e.lab.topology import CSI_SOCKETS, DATA_NETWORK, STORAGE_API_PORT, HostName
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 
 CONFIG = "/etc/csi-lvm-iscsi"
 STATE = "/var/lib/csi-lvm-iscsi"
+
+PORTAL_NETWORKS = "/run/lab/portal-networks"
+"""CIDRs, for tests of a storage host with several portals: the role reads it when it starts."""
 
 ENVIRONMENT = {
     "PYTHONPATH": str(CHECKOUT),
@@ -32,6 +35,8 @@ class Service:
     """A unix socket's path or ADDRESS:PORT that accepts connections once it is ready."""
     needs: str | None = None
     """A file to wait for before it starts."""
+    portal_networks: str | None = None
+    """The network of its portals, unless the file PORTAL_NETWORKS in the host lists others."""
 
     def script(self) -> str:
         """The shell script that becomes the service."""
@@ -39,7 +44,11 @@ class Service:
         lines.append("cd /")
         if self.needs:
             lines.append(f"until [ -s {shlex.quote(self.needs)} ]; do sleep 0.2; done")
-        lines.append(f"exec {shlex.join(self.command)}")
+        command = shlex.join(self.command)
+        if self.portal_networks:
+            lines.append(f"networks=$(cat {PORTAL_NETWORKS} || echo {self.portal_networks})")
+            command += " $(printf -- '--portal-network %s ' $networks)"
+        lines.append(f"exec {command}")
         return "\n".join(lines) + "\n"
 
 
@@ -92,8 +101,8 @@ def _storage(host: HostName) -> Service:
         "--tls-dir", f"{CONFIG}/tls",
         "--chap-keys", f"{CONFIG}/chap-keys",
         "--state-dir", STATE,
-        "--portal", f"{host.data_address}:{ISCSI_PORT}",
         "--thin-pool", "vg0/pool",
+        portal_networks=f"{DATA_NETWORK}.0/24",
     )  # fmt: skip
 
 
@@ -120,8 +129,15 @@ def _node(host: HostName) -> Service:
     )  # fmt: skip
 
 
-def _role(name: str, endpoint: str, *options: str, needs: str | None = None) -> Service:
-    return Service(name, _python("-m", "csi_lvm_iscsi", name, *options), endpoint, needs)
+def _role(
+    name: str,
+    endpoint: str,
+    *options: str,
+    needs: str | None = None,
+    portal_networks: str | None = None,
+) -> Service:
+    command = _python("-m", "csi_lvm_iscsi", name, *options)
+    return Service(name, command, endpoint, needs, portal_networks)
 
 
 def _python(*arguments: str) -> tuple[str, ...]:
