@@ -123,10 +123,9 @@ class Attachments:
             if device is None:
                 continue
             await self._wait_until_ready(session, wanted)
-            if session.alone:
-                await self._paths.check(wanted)
-                return device
-            return await self._paths.ensure_map(wanted)
+            # First of all: `ensure_map` would remove a disk that is smaller, though it is in use.
+            await self._paths.check(wanted)
+            return device if session.alone else await self._paths.ensure_map(wanted)
         raise FailedPrecondition(
             f"Volume {volume_id} has no disk on this node: call NodeStageVolume first."
         )

@@ -86,7 +86,10 @@ class Control:
 
     def maps(self) -> dict[str, str]:
         """All maps; see DeviceMapper.maps."""
-        return dict(_names(self._call(_Command.LIST, size=_LIST_BUFFER)))
+        try:
+            return dict(_names(self._call(_Command.LIST, size=_LIST_BUFFER)))
+        except FileNotFoundError:
+            return {}  # no device-mapper, no maps
 
     def create(self, uuid: str) -> None:
         """Make a map; see DeviceMapper.create."""

@@ -23,7 +23,15 @@ class PathUpkeep:
     how long a map has had no path at all is counted here.
     """
 
-    def __init__(self, maps: Maps, paths: Paths, in_flight: InFlight) -> None:
+    def __init__(
+        self,
+        maps: Maps,
+        paths: Paths,
+        in_flight: InFlight,
+        patience_seconds: float = REPLACEMENT_SECONDS,
+    ) -> None:
+        """`patience_seconds`: how long I/O waits for a path at least."""
+        self.patience_seconds = patience_seconds
         self._maps = maps
         self._paths = paths
         self._in_flight = in_flight
@@ -77,7 +85,7 @@ class PathUpkeep:
         now = asyncio.get_running_loop().time()
         if pathless:
             since = self._pathless_since.setdefault(map_.uuid, now)
-            if now - since > REPLACEMENT_SECONDS and map_.uuid not in self._given_up:
+            if now - since > self.patience_seconds and map_.uuid not in self._given_up:
                 await self._maps.set_queueing(map_, on=False)
                 self._given_up.add(map_.uuid)
                 _log.error("no path: I/O is given up", map=map_.name, volume_id=map_.volume_id)

@@ -58,6 +58,7 @@ class Flows:
     staging: Staging
     bind_mounts: BindMounts
     path_upkeep: PathUpkeep
+    attachments: Attachments
 
 
 def wire(
@@ -97,6 +98,7 @@ def wire(
         ),
         BindMounts(records, attachments, mounts, in_flight),
         PathUpkeep(maps, volume_paths, in_flight),
+        attachments,
     )
 
 

@@ -1,22 +1,24 @@
-"""Records the transcripts anew: `python -m tests.unit.node.record PORTAL`.
+"""Records the transcripts anew: `python -m tests.unit.node.record PORTAL PORTAL`.
 
-Run it as root on a lab host with tgtd listening on PORTAL and iscsid; it makes one target in tgtd.
+Run it as root on a lab host with tgtd listening on both and iscsid; it makes one target in tgtd.
 """
 
 import asyncio
 import contextlib
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from csi_lvm_iscsi.commands.runner import ProcessRunner, Where
+from csi_lvm_iscsi.initiator.device_mapper import Control
 from csi_lvm_iscsi.model import chap, names
 from csi_lvm_iscsi.model.access import Capability
 from csi_lvm_iscsi.model.errors import DriverError
 from csi_lvm_iscsi.model.publications import LUN, Publication
 from csi_lvm_iscsi.node import host_rules
 from csi_lvm_iscsi.node.paths import HostPaths
-from csi_lvm_iscsi.node.service import Settings, wire
+from csi_lvm_iscsi.node.service import Flows, Settings, wire
 from tests.unit.node.transcripts import DIRECTORY, Recorder
 
 VOLUME = "0123abcd-pvc-1"
@@ -80,30 +82,34 @@ async def _tgtadm(*operations: str) -> None:
         )
 
 
-def _host() -> dict[str, object]:
-    """What the kernel and iscsiadm have for the staged volume."""
-    sys_session = next(Path("/sys/class/iscsi_session").iterdir())
+def _path(sys_session: Path) -> dict[str, object]:
+    """What the kernel has for one session."""
     directory = (sys_session / "device").resolve()
     scsi = next(directory.glob(f"target*/*:{LUN}"))
     block = next((scsi / "block").iterdir())
-    nodes = HostPaths().iscsi / "nodes" / names.target_iqn(VOLUME)
+    connection = next(directory.glob("connection*/iscsi_connection/*"))
     return {
+        "portal": [
+            (connection / name).read_text().strip()
+            for name in ("persistent_address", "persistent_port")
+        ],
         "session": str(directory.relative_to("/sys")),
         "attributes": {
             name: (sys_session / name).read_text()
-            for name in ("targetname", "username", "state", "target_id")
+            for name in ("targetname", "username", "state", "target_id", "recovery_tmo")
         },
         "scsi": str(scsi.relative_to("/sys")),
         "vpd_pg80": (scsi / "vpd_pg80").read_bytes().hex(),
         "disk": block.name,
         "size": (block / "size").read_text(),
         "dev": (block / "dev").read_text(),
-        "record": {
-            path.name: path.read_text().replace(
-                chap.password(KEY, VOLUME, NODE, NONCE), "{password}"
-            )
-            for path in nodes.iterdir()
-        },
+    }
+
+
+def _host() -> dict[str, object]:
+    """What the kernel and iscsiadm have for the staged volume."""
+    return _path(next(Path("/sys/class/iscsi_session").iterdir())) | {
+        "record": _node_records(),
         "mounts": [
             line
             for line in Path("/proc/self/mountinfo").read_text().splitlines()
@@ -112,7 +118,38 @@ def _host() -> dict[str, object]:
     }
 
 
-async def record(portal: str) -> None:
+def _node_records() -> dict[str, str]:
+    nodes = HostPaths().iscsi / "nodes" / names.target_iqn(VOLUME)
+    password = chap.password(KEY, VOLUME, NODE, NONCE)
+    return {path.name: path.read_text().replace(password, "{password}") for path in nodes.iterdir()}
+
+
+def _multipath_host() -> dict[str, object]:
+    mapper = Control()
+    ((uuid, number),) = (each for each in mapper.maps().items() if each[0].startswith("CSILVM"))
+    return {
+        "paths": [_path(entry) for entry in sorted(Path("/sys/class/iscsi_session").iterdir())],
+        "record": _node_records(),
+        "mounts": [],
+        "map": {"uuid": uuid, "number": number},
+        "table": mapper.table(uuid),
+        "status": mapper.status(uuid),
+    }
+
+
+async def _record_two_portals(
+    portal: str, second: str, flows: Flows, recorder: Recorder, places: dict[str, str]
+) -> None:
+    """The life of a raw block volume with two portals, and how device-mapper tells of its map."""
+    published = replace(publication(portal), portals=(portal, second))
+    for _ in range(2):
+        await flows.staging.stage(published, STAGING, BLOCK)
+    (DIRECTORY / "host-multipath.json").write_text(json.dumps(_multipath_host(), indent=1) + "\n")
+    await flows.staging.unstage(VOLUME, STAGING)
+    recorder.save("multipath", places)
+
+
+async def record(portal: str, second: str) -> None:
     """Go through the life of a volume as raw block, then as ext4, then through refusals."""
     published = publication(portal)
     backing = Path("/dev/shm/recording")
@@ -124,6 +161,7 @@ async def record(portal: str) -> None:
     flows = wire(settings, recorder, HostPaths())
     await host_rules.ensure(recorder, HostPaths())
     recorder.save("rules", places)
+    await _record_two_portals(portal, second, flows, recorder, places)
     for name, capability in (("block", BLOCK), ("blank", EXT4), ("ext4", EXT4)):
         for _ in range(2):
             await flows.staging.stage(published, STAGING, capability)
@@ -154,4 +192,4 @@ async def record(portal: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(record(sys.argv[1]))
+    asyncio.run(record(*sys.argv[1:]))
