@@ -126,12 +126,12 @@ def _node_records() -> dict[str, str]:
 
 def _multipath_host() -> dict[str, object]:
     mapper = Control()
-    ((uuid, number),) = (each for each in mapper.maps().items() if each[0].startswith("CSILVM"))
+    (uuid,) = (each for each in mapper.maps() if each.startswith("CSILVM"))
     return {
         "paths": [_path(entry) for entry in sorted(Path("/sys/class/iscsi_session").iterdir())],
         "record": _node_records(),
         "mounts": [],
-        "map": {"uuid": uuid, "number": number},
+        "map": uuid,
         "table": mapper.table(uuid),
         "status": mapper.status(uuid),
     }
