@@ -165,11 +165,10 @@ class Attachments:
         await self._records.forget(target)
 
     async def _end(self, session: Session) -> None:
-        for device in self._devices.all(session):
-            # What is written through a map is not cached below it, and a path that is cut would
-            # hold up the others.
-            if session.alone:
-                await self._devices.flush(device)
+        # What was written through a map was written out with it, and a path whose cut was not
+        # noticed yet would hold up its removal.
+        for device in self._devices.all(session) if session.alone else ():
+            await self._devices.flush(device)
             if self._sessions.state(session) == LOGGED_IN:
                 await self._devices.remove(device)
         await self.drop(session)

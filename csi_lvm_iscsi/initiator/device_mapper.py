@@ -20,14 +20,14 @@ _VERSION = (4, 0, 0)
 _TARGET = struct.Struct("=QQiI16s")  # struct dm_target_spec: start length status next type
 _MESSAGE = struct.Struct("=Q")  # struct dm_target_msg: sector; a string follows
 _NAME = struct.Struct("=QI")  # struct dm_name_list: device next; a string follows
-_BUFFER = 1 << 14  # for the longest status: some hundred bytes for each path
-_LIST_BUFFER = 1 << 20  # for some thousand maps: a storage host has one for each volume
+_BUFFER = 1 << 14  # at first: enough for a hundred maps, or one with many paths
 _ALIGNMENT = 8
 
 _STATUS_TABLE = 1 << 4
 _SKIP_LOCKFS = 1 << 10  # of the file system above: it is not to notice
 _NOFLUSH = 1 << 11  # requests that wait for a path are kept, not waited for
 _DEFERRED_REMOVE = 1 << 17
+_BUFFER_FULL = 1 << 8
 
 # libdevmapper.h, DM_UDEV_*_FLAG, in the upper half of what udev's rules get as DM_COOKIE:
 # DISABLE_SUBSYSTEM_RULES, DISABLE_DISK_RULES (no blkid, and so no LVM, md or btrfs activation, no
@@ -87,7 +87,7 @@ class Control:
     def maps(self) -> dict[str, str]:
         """All maps; see DeviceMapper.maps."""
         try:
-            return dict(_names(self._call(_Command.LIST, size=_LIST_BUFFER)))
+            return dict(_names(self._call(_Command.LIST)))
         except FileNotFoundError:
             return {}  # no device-mapper, no maps
 
@@ -152,7 +152,9 @@ class Control:
             raise
         finally:
             os.close(control)
-        end, start, count = _HEADER.unpack_from(buffer)[3:6]
+        end, start, count, _, answered = _HEADER.unpack_from(buffer)[3:8]
+        if answered & _BUFFER_FULL:
+            return self._call(command, uuid, flags=flags, size=4 * size)
         return bytes(buffer[start:end]) if count or command is _Command.LIST else b""
 
 

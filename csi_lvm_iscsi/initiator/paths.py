@@ -175,11 +175,13 @@ class Paths:
         missing = self.missing(wanted, self._records.portals(wanted.target))
         return await answering(self._probe, missing, 0)
 
-    async def repair(self, wanted: Wanted, portals: Iterable[str]) -> None:
-        """Log in at portals, and take all disks that work into the map."""
-        await self._log_in(wanted, portals)
+    async def repair(self, wanted: Wanted, portals: Iterable[str]) -> list[DriverError]:
+        """Log in at portals, and take all disks that work into the map. Returns why logins
+        failed."""
+        errors = await self._log_in(wanted, portals)
         if self.working(wanted):
             await self.ensure_map(wanted)
+        return errors
 
 
 async def settled(calls: Iterable[Awaitable[T]]) -> tuple[list[T], list[DriverError]]:

@@ -72,7 +72,8 @@ def _interrupted(host: Host, writer: Command) -> dict[str, Any]:
     host.exec("pkill", "-INT", "fio").check()
     result = writer.wait(PATIENCE_SECONDS)
     assert result.status == FIO_INTERRUPTED, result.stderr
-    report: dict[str, Any] = json.loads(result.stdout)["jobs"][0]
+    # It says on what signal it ends, then reports.
+    report: dict[str, Any] = json.loads(result.text[result.text.index("{") :])["jobs"][0]
     assert report["error"] == 0
     return report
 

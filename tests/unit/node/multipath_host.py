@@ -55,6 +55,12 @@ class MultipathHost(Host):
         self.set_state(portal, "LOGGED_IN", "running")
         self.dead_portals.discard(portal)
 
+    def lose_session(self, portal: str) -> None:
+        """Have iscsid end a session, as it does when its login is refused."""
+        self.select(portal)
+        self.end_session()
+        self.mapper.fail(self.number(portal))
+
     def grow(self, *portals: str) -> None:
         """Double the disks of paths."""
         for portal in portals:

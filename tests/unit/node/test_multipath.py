@@ -15,6 +15,7 @@ from tests.unit.node import record
 from tests.unit.node.host import Killed
 from tests.unit.node.multipath_host import MultipathHost
 from tests.unit.node.record import BLOCK, OTHER_NONCE, VOLUME
+from tests.unit.node.transcripts import Transcript
 
 NOTHING = {
     "sessions": [],
@@ -181,7 +182,7 @@ async def test_unstage_does_not_wait_for_a_path_that_is_cut(tmp_path: Path) -> N
     host.cut(host.portals[0])
     await unstage(host)
     assert host.state() == NOTHING
-    assert host.removed == ["running\n"]
+    assert not host.removed
 
 
 async def test_a_map_in_use_is_not_unstaged(
@@ -233,6 +234,19 @@ async def test_io_is_given_up_after_long_without_a_path_and_waits_again_with_one
         await upkeep.look()
     assert host.mapper.queueing() == [True]
     assert sorted(host.mapper.states()) == ["A", "F"]
+
+
+async def test_io_is_given_up_at_once_when_the_volume_was_taken_away(tmp_path: Path) -> None:
+    host = MultipathHost(tmp_path)
+    await stage(host)
+    host.transcript = Transcript.load("multipath", "multipath-refused")
+    for portal in host.portals:
+        host.lose_session(portal)
+    await look(host)
+    assert host.mapper.queueing() == [False]
+    host.commands.clear()
+    await look(host)
+    assert not host.commands
 
 
 async def test_a_volume_that_has_grown(tmp_path: Path) -> None:
