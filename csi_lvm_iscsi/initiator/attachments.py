@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from csi_lvm_iscsi.initiator.devices import Device, Devices
 from csi_lvm_iscsi.initiator.maps import Map, Maps
 from csi_lvm_iscsi.initiator.node_records import NodeRecords
-from csi_lvm_iscsi.initiator.paths import Paths, Wanted, settled
+from csi_lvm_iscsi.initiator.paths import Paths, Wanted, missing_of, settled
 from csi_lvm_iscsi.initiator.sessions import LOGGED_IN, Session, Sessions
 from csi_lvm_iscsi.model import chap, names
 from csi_lvm_iscsi.model.errors import FailedPrecondition
@@ -73,7 +73,7 @@ class Attachments:
         if session is not None and not several:
             await self._sessions.wait_until_ready(session, session.portal)
             return session
-        if self._paths.missing(wanted, publication.portals):
+        if missing_of(self._paths.sessions(wanted), publication.portals):
             password = self._password(publication)
             await self._records.write(wanted.target, publication.portals, wanted.user, password)
         if several:

@@ -29,6 +29,9 @@ _NOFLUSH = 1 << 11  # requests that wait for a path are kept, not waited for
 _DEFERRED_REMOVE = 1 << 17
 _BUFFER_FULL = 1 << 8
 
+# No control node, or one whose kernel module is not there: then there are no maps either.
+_ABSENT = (errno.ENOENT, errno.ENODEV)
+
 # libdevmapper.h, DM_UDEV_*_FLAG, in the upper half of what udev's rules get as DM_COOKIE:
 # DISABLE_SUBSYSTEM_RULES, DISABLE_DISK_RULES (no blkid, and so no LVM, md or btrfs activation, no
 # by-uuid links) and PRIMARY_SOURCE, which tells that the flags are meant.
@@ -88,8 +91,10 @@ class Control:
         """All maps; see DeviceMapper.maps."""
         try:
             return dict(_names(self._call(_Command.LIST)))
-        except FileNotFoundError:
-            return {}  # no device-mapper, no maps
+        except OSError as error:
+            if error.errno in _ABSENT:
+                return {}
+            raise
 
     def create(self, uuid: str) -> None:
         """Make a map; see DeviceMapper.create."""

@@ -158,7 +158,7 @@ async def _do(call: Callable[[], T], seconds: float = _SECONDS) -> T:
                 "a multipath map: look at `lsblk` for what is on it (multipathd? then blacklist "
                 "the vendor CSILVM in its configuration)."
             ) from error
-        if error.errno == errno.ENOENT:
+        if error.errno in (errno.ENOENT, errno.ENODEV):
             raise FailedPrecondition(
                 f"{error.filename} is not there: load the kernel module dm-mod on this host."
             ) from error

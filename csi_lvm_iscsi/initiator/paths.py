@@ -68,11 +68,16 @@ class Paths:
         """The sessions of the publication, whatever their state."""
         return tuple(s for s in self._sessions.of(wanted.target) if s.user == wanted.user)
 
-    def working(self, wanted: Wanted) -> tuple[Session, ...]:
+    def sessions_by_user(self) -> dict[str, list[Session]]:
+        """The sessions of all volumes, read once for many maps."""
+        found: dict[str, list[Session]] = {}
+        for session in self._sessions.ours():
+            found.setdefault(session.user, []).append(session)
+        return found
+
+    def working(self, sessions: Iterable[Session]) -> list[Session]:
         """Those that are logged in."""
-        return tuple(
-            each for each in self.sessions(wanted) if self._sessions.state(each) == LOGGED_IN
-        )
+        return [each for each in sessions if self._sessions.state(each) == LOGGED_IN]
 
     async def ensure_sessions(self, wanted: Wanted, portals: Iterable[str]) -> Session:
         """Have a session at each portal that answers, their records being there; one that works.
@@ -80,7 +85,7 @@ class Paths:
         Those that do not answer are logged, and left to `path_upkeep`. Raises what the login
         raised, or Unavailable, where there is none at all.
         """
-        missing = self.missing(wanted, portals)
+        missing = missing_of(self.sessions(wanted), portals)
         patience = 0 if self.sessions(wanted) else LOGIN_SECONDS
         found = await answering(self._probe, missing, patience)
         for portal in missing:
@@ -94,17 +99,12 @@ class Paths:
     async def wait_until_one_works(self, wanted: Wanted) -> Session:
         """A session that works. Raises Unavailable where all are cut."""
         working = await until(
-            lambda: self.working(wanted),
+            lambda: self.working(self.sessions(wanted)),
             _READY_SECONDS,
             f"All sessions of volume {wanted.volume_id} are cut and being recovered: bring the "
             "storage host back, or look at the networks between. It goes on by itself then.",
         )
         return working[0]
-
-    def missing(self, wanted: Wanted, portals: Iterable[str]) -> list[str]:
-        """Which of the portals have no session."""
-        present = {session.portal for session in self.sessions(wanted)}
-        return [portal for portal in portals if portal not in present]
 
     async def _log_in(self, wanted: Wanted, portals: Iterable[str]) -> list[DriverError]:
         """Log in at several portals at once, and return what went wrong."""
@@ -121,7 +121,7 @@ class Paths:
         """
         disks, errors = await settled(
             self._devices.ensure(session, LUN, names.serial(wanted.volume_id), wanted.size_bytes)
-            for session in self.working(wanted)
+            for session in self.working(self.sessions(wanted))
         )
         if not disks:
             raise (
@@ -150,38 +150,45 @@ class Paths:
 
     async def check(self, wanted: Wanted) -> None:
         """Ask each disk that works anew who it is. Raises FailedPrecondition for another disk."""
-        for session in self.working(wanted):
+        for session in self.working(self.sessions(wanted)):
             disk = self._devices.find(session, LUN)
             if disk is not None:
                 await self._devices.refresh(disk)
                 serial = names.serial(wanted.volume_id)
                 self._devices.check_identity(disk, serial, wanted.size_bytes)
 
-    def takes_io(self, wanted: Wanted) -> set[str]:
+    def takes_io(self, sessions: Iterable[Session]) -> set[str]:
         """The major:minor of disks that the kernel sends I/O to."""
         return {
             disk.number
-            for session in self.working(wanted)
+            for session in self.working(sessions)
             for disk in self._devices.all(session)
             if self._devices.works(disk)
         }
 
-    def is_without_disk(self, wanted: Wanted) -> bool:
+    def is_without_disk(self, sessions: Iterable[Session]) -> bool:
         """Whether a session works whose disk was not scanned for yet."""
-        return any(self._devices.find(session, LUN) is None for session in self.working(wanted))
+        return any(self._devices.find(session, LUN) is None for session in self.working(sessions))
 
-    async def lost_and_found(self, wanted: Wanted) -> list[str]:
+    async def lost_and_found(self, wanted: Wanted, sessions: Iterable[Session]) -> list[str]:
         """The portals that there are records for but no sessions, and that answer now."""
-        missing = self.missing(wanted, self._records.portals(wanted.target))
+        missing = missing_of(sessions, self._records.portals(wanted.target))
         return await answering(self._probe, missing, 0)
 
-    async def repair(self, wanted: Wanted, portals: Iterable[str]) -> list[DriverError]:
-        """Log in at portals, and take all disks that work into the map. Returns why logins
+    async def repair(self, wanted: Wanted, portals: Iterable[str]) -> None:
+        """Log in at portals, and take all disks that work into the map. Raises why a login
         failed."""
         errors = await self._log_in(wanted, portals)
-        if self.working(wanted):
+        if self.working(self.sessions(wanted)):
             await self.ensure_map(wanted)
-        return errors
+        if errors:
+            raise errors[0]
+
+
+def missing_of(sessions: Iterable[Session], portals: Iterable[str]) -> list[str]:
+    """Which of the portals have no session."""
+    present = {session.portal for session in sessions}
+    return [portal for portal in portals if portal not in present]
 
 
 async def settled(calls: Iterable[Awaitable[T]]) -> tuple[list[T], list[DriverError]]:

@@ -1,6 +1,7 @@
 """iSCSI sessions: found in sysfs, begun and ended by iscsiadm."""
 
 import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from csi_lvm_iscsi.initiator.iscsiadm import Exit, explain
 from csi_lvm_iscsi.initiator.node_records import INTERFACE, LOGIN_SECONDS, REPLACEMENT_SECONDS
 from csi_lvm_iscsi.model import portals
 from csi_lvm_iscsi.model.errors import DriverError, FailedPrecondition, Unavailable
+from csi_lvm_iscsi.model.names import IQN_PREFIX
 
 LOGGED_IN = "LOGGED_IN"
 # A killed iscsiadm does not stop iscsid, which would still make the session: so this is more than
@@ -56,8 +58,16 @@ class Sessions:
 
     def of(self, target: str) -> tuple[Session, ...]:
         """The sessions to a target, whatever their state."""
-        found = (self._read(entry, target) for entry in sorted(self._class.glob("session*")))
-        return tuple(session for session in found if session is not None)
+        return tuple(self._all(lambda found: found == target))
+
+    def ours(self) -> tuple[Session, ...]:
+        """The sessions to all targets of this driver."""
+        return tuple(self._all(lambda found: found.startswith(f"{IQN_PREFIX}:")))
+
+    def _all(self, is_wanted: Callable[[str], bool]) -> Iterator[Session]:
+        for entry in sorted(self._class.glob("session*")):
+            if is_wanted(_attribute(entry, "targetname")) and (session := self._read(entry)):
+                yield session
 
     def state(self, session: Session) -> str:
         """LOGGED_IN, FAILED (cut, being recovered) or FREE; empty where it is gone."""
@@ -116,10 +126,8 @@ class Sessions:
             "holds its device. Look at /proc/*/fd and at `lsblk`, then call again.",
         )
 
-    def _read(self, entry: Path, target: str) -> Session | None:
-        """A session to this target; None where it is to another, or vanishes while it is read."""
-        if _attribute(entry, "targetname") != target:
-            return None
+    def _read(self, entry: Path) -> Session | None:
+        """A session; None where it vanishes while it is read."""
         try:
             directory = (entry / "device").resolve(strict=True)
         except OSError:

@@ -147,9 +147,6 @@ async def _record_two_portals(
     (DIRECTORY / "host-multipath.json").write_text(json.dumps(_multipath_host(), indent=1) + "\n")
     await flows.staging.unstage(VOLUME, STAGING)
     recorder.save("multipath", places)
-    with contextlib.suppress(DriverError):
-        await flows.staging.stage(replace(published, nonce="f" * 16), STAGING, BLOCK)
-    recorder.save("multipath-refused", places)
 
 
 async def record(portal: str, second: str) -> None:

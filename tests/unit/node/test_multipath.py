@@ -15,7 +15,6 @@ from tests.unit.node import record
 from tests.unit.node.host import Killed
 from tests.unit.node.multipath_host import MultipathHost
 from tests.unit.node.record import BLOCK, OTHER_NONCE, VOLUME
-from tests.unit.node.transcripts import Transcript
 
 NOTHING = {
     "sessions": [],
@@ -236,14 +235,12 @@ async def test_io_is_given_up_after_long_without_a_path_and_waits_again_with_one
     assert sorted(host.mapper.states()) == ["A", "F"]
 
 
-async def test_io_is_given_up_at_once_when_the_volume_was_taken_away(tmp_path: Path) -> None:
+async def test_a_map_that_was_given_up_is_left_alone(tmp_path: Path) -> None:
     host = MultipathHost(tmp_path)
     await stage(host)
-    host.transcript = Transcript.load("multipath", "multipath-refused")
     for portal in host.portals:
         host.lose_session(portal)
-    await look(host)
-    assert host.mapper.queueing() == [False]
+    host.mapper.message(host.all["map"], "fail_if_no_path")
     host.commands.clear()
     await look(host)
     assert not host.commands
