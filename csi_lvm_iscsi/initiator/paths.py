@@ -119,9 +119,11 @@ class Paths:
 
         A disk that is another one is logged and left out. Raises what was wrong where none is left.
         """
+        sessions = self.sessions(wanted)
+        working = self.working(sessions)
         disks, errors = await settled(
             self._devices.ensure(session, LUN, names.serial(wanted.volume_id), wanted.size_bytes)
-            for session in self.working(self.sessions(wanted))
+            for session in working
         )
         if not disks:
             raise (
@@ -132,20 +134,23 @@ class Paths:
                 )
             )
         size = min(map(self._devices.size, disks))
-        return await self._maps.ensure(
-            wanted.volume_id, wanted.nonce, [*disks, *await self._cut(wanted, disks, size)], size
-        )
+        cut = [session for session in sessions if session not in working]
+        disks += await self._staying(wanted, cut, size)
+        return await self._maps.ensure(wanted.volume_id, wanted.nonce, disks, size)
 
-    async def _cut(self, wanted: Wanted, others: list[ScsiDisk], size: int) -> list[ScsiDisk]:
-        """The disks of cut sessions that stay in the map, to be taken back when they are. One that
-        is smaller is not: the kernel has not learnt yet that it has grown, and would refuse it."""
+    async def _staying(self, wanted: Wanted, cut: Iterable[Session], size: int) -> list[ScsiDisk]:
+        """The disks of cut sessions that stay in the map, to be used again when they work.
+
+        One that is smaller does not: the kernel has not learnt yet that it has grown, and would
+        refuse it.
+        """
         found = self._maps.find(wanted.volume_id, wanted.nonce)
         numbers = await self._maps.paths(found) if found else {}
         return [
             disk
-            for session in self.sessions(wanted)
+            for session in cut
             for disk in self._devices.all(session)
-            if disk not in others and disk.number in numbers and self._devices.size(disk) >= size
+            if disk.number in numbers and self._devices.size(disk) >= size
         ]
 
     async def check(self, wanted: Wanted) -> None:

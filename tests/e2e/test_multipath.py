@@ -162,6 +162,24 @@ def test_a_map_of_an_earlier_publication_is_dropped_unwritten(
     driver.delete(volume)
 
 
+@pytest.mark.usefixtures("two_networks")
+def test_the_host_does_not_look_into_a_map(
+    lab: Lab, driver: Driver, name: Callable[[], str]
+) -> None:
+    volume = driver.create(name(), block=False)
+    publish(driver, volume, "compute-1")
+    driver.attach(volume, "compute-1")
+    compute = lab.host("compute-1")
+    compute.exec("udevadm", "trigger", "--action=change", "--subsystem-match=block").check()
+    compute.exec("udevadm", "settle").check()
+    node = compute.exec("findmnt", "--noheadings", "--output=SOURCE", volume.target_path).text
+    known = compute.exec("udevadm", "info", "--query=property", f"--name={node}").check().text
+    assert "DM_UUID=CSILVM-" in known
+    assert "ID_FS_" not in known
+    driver.detach(volume, "compute-1")
+    driver.delete(volume)
+
+
 def test_over_ipv6_alone(lab: Lab, driver: Driver, name: Callable[[], str]) -> None:
     volume = driver.create(name(), block=False)
     with portal_networks(lab, f"{DATA_NETWORK_6}/64"):

@@ -175,6 +175,17 @@ async def test_another_disk_behind_a_portal_is_not_taken(tmp_path: Path) -> None
     assert host.number(host.portals[1]) in table
 
 
+async def test_a_path_that_became_another_disk_is_taken_out(tmp_path: Path) -> None:
+    host = MultipathHost(tmp_path)
+    await stage(host)
+    host.select(host.portals[0])
+    host.swap_disk()
+    await stage(host)
+    assert host.removed == ["offline"]
+    assert host.mapper.states() == ["A"]
+    assert host.number(host.portals[1]) in host.mapper.table(host.all["map"])
+
+
 async def test_unstage_does_not_wait_for_a_path_that_is_cut(tmp_path: Path) -> None:
     host = MultipathHost(tmp_path)
     await stage(host)
