@@ -75,7 +75,9 @@ class Attachments:
             return session
         if missing_of(self._paths.sessions(wanted), publication.portals):
             password = self._password(publication)
-            await self._records.write(wanted.target, publication.portals, wanted.user, password)
+            await self._records.write(
+                wanted.target, publication.portals, wanted.user, password, several=several
+            )
         if several:
             return await self._paths.ensure_sessions(wanted, publication.portals)
         return await self._sessions.login(wanted.target, publication.portals[0], wanted.user)

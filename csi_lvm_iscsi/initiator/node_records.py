@@ -68,14 +68,16 @@ class NodeRecords:
         if not path.exists() or path.read_bytes() != content:
             files.write(path, content, self._temporary)
 
-    async def write(self, target: str, portals: Sequence[str], user: str, password: str) -> None:
+    async def write(
+        self, target: str, portals: Sequence[str], user: str, password: str, *, several: bool
+    ) -> None:
         """Make the records of a target, one for each portal, with the credentials to log in.
 
         iscsiadm makes the first, from iscsid.conf; our settings go straight into its file, since
         iscsiadm takes a password in its argument list only, where every process can read it. The
-        others differ from it in their portal alone, so that they need no process.
+        others differ from it in their portal alone, so that they need no process. `several`: a
+        session that is cut is not the only way.
         """
-        several = len(portals) > 1
         settings = {
             "node.startup": "manual",
             "node.conn[0].startup": "manual",

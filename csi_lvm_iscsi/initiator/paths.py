@@ -111,6 +111,7 @@ class Paths:
         _, errors = await settled(
             self._sessions.login(wanted.target, portal, wanted.user) for portal in portals
         )
+        _warn(wanted, errors)
         return errors
 
     async def ensure_map(self, wanted: Wanted) -> Map:
@@ -125,6 +126,7 @@ class Paths:
             self._devices.ensure(session, LUN, names.serial(wanted.volume_id), wanted.size_bytes)
             for session in working
         )
+        _warn(wanted, errors)
         if not disks:
             raise (
                 errors[0]
@@ -196,6 +198,11 @@ def missing_of(sessions: Iterable[Session], portals: Iterable[str]) -> list[str]
     return [portal for portal in portals if portal not in present]
 
 
+def _warn(wanted: Wanted, errors: Iterable[DriverError]) -> None:
+    for error in errors:
+        _log.warning("a path is missing", volume_id=wanted.volume_id, error=str(error))
+
+
 async def settled(calls: Iterable[Awaitable[T]]) -> tuple[list[T], list[DriverError]]:
     """Make calls at once and wait for all of them: what they returned, and what went wrong."""
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
@@ -203,7 +210,6 @@ async def settled(calls: Iterable[Awaitable[T]]) -> tuple[list[T], list[DriverEr
     for error in errors:
         if not isinstance(error, DriverError):
             raise error
-        _log.warning("one of several paths failed", error=str(error))
     return (
         [each for each in outcomes if not isinstance(each, BaseException)],
         [each for each in errors if isinstance(each, DriverError)],

@@ -28,8 +28,9 @@ FIO_INTERRUPTED = 128
 
 @contextlib.contextmanager
 def portal_networks(lab: Lab, *networks: str) -> Iterator[None]:
-    """Storage hosts with their portals in these networks."""
+    """Storage hosts with their portals in these networks, then in those of before."""
     storage = [host for host in lab.hosts.values() if host.identity.kind == "storage"]
+    before = {host: host.exec("cat", PORTAL_NETWORKS).stdout for host in storage}
     for host in storage:
         host.write(PORTAL_NETWORKS, " ".join(networks).encode())
         _restart(host, "storage")
@@ -37,7 +38,7 @@ def portal_networks(lab: Lab, *networks: str) -> Iterator[None]:
         yield
     finally:
         for host in storage:
-            host.exec("rm", PORTAL_NETWORKS).check()
+            host.write(PORTAL_NETWORKS, before[host])
             _restart(host, "storage")
 
 

@@ -46,9 +46,8 @@ class Service:
             lines.append(f"until [ -s {shlex.quote(self.needs)} ]; do sleep 0.2; done")
         command = shlex.join(self.command)
         if self.portal_networks:
-            lines.append(
-                f"networks=$(cat {PORTAL_NETWORKS} 2>/dev/null || echo {self.portal_networks})"
-            )
+            lines.append(f"networks=$(cat {PORTAL_NETWORKS} 2>/dev/null)")
+            lines.append(f"networks=${{networks:-{self.portal_networks}}}")
             command += " $(printf -- '--portal-network %s ' $networks)"
         lines.append(f"exec {command}")
         return "\n".join(lines) + "\n"
