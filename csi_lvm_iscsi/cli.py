@@ -5,6 +5,7 @@ A role's modules are imported when it starts, so that none carries the others' m
 
 import argparse
 import asyncio
+import ipaddress
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -72,6 +73,7 @@ async def _storage(arguments: argparse.Namespace, registry: CollectorRegistry) -
     from csi_lvm_iscsi.commands.runner import ProcessRunner
     from csi_lvm_iscsi.storage import instance
     from csi_lvm_iscsi.storage.pools import Limits, Place
+    from csi_lvm_iscsi.storage.portals import Portals
     from csi_lvm_iscsi.storage.service import serve
     from csi_lvm_iscsi.storage.wiring import Settings
 
@@ -85,7 +87,7 @@ async def _storage(arguments: argparse.Namespace, registry: CollectorRegistry) -
         tls_directory=arguments.tls_dir,
         keys=KeyDirectory(arguments.chap_keys),
         state_directory=arguments.state_dir,
-        portals=tuple(arguments.portal),
+        portals=Portals(arguments.portal_network),
         places=tuple(map(Place.parse, places)),
         limits=Limits(
             over_provision=arguments.over_provision,
@@ -163,11 +165,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_keys_and_state(storage)
     storage.add_argument(
-        "--portal",
+        "--portal-network",
         required=True,
         action="append",
-        metavar="ADDRESS:PORT",
-        help="where tgtd serves iSCSI",
+        type=_network,
+        metavar="CIDR",
+        help="tgtd serves iSCSI at the host's addresses within, port 3260; several make multipath",
     )
     storage.add_argument(
         "--thin-pool",
@@ -236,6 +239,13 @@ def _percent(text: str) -> float:
     if not 0 < percent <= 100:
         raise argparse.ArgumentTypeError(f"{text} is not above 0 and up to 100")
     return percent
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}; write it like 10.77.0.0/24") from None
 
 
 def _zone(text: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from csi_lvm_iscsi.commands.runner import Runner
 from csi_lvm_iscsi.storage.pools import Limits, Place
+from csi_lvm_iscsi.storage.portals import Portals
 from csi_lvm_iscsi.storage.tgt.socket import Management
 from csi_lvm_iscsi.storage.tgt.target import Tgtd
 from csi_lvm_iscsi.storage.volumes import Wanted
@@ -75,13 +77,16 @@ async def call(
     device_root: Path = Path("/"),
 ) -> None:
     """Start the role and make one call. What is random in the product is given here."""
+    networks = (ipaddress.ip_network("10.77.0.0/24"),)
+    portals = Portals(networks, lambda: [ipaddress.ip_address("10.77.0.11")])
+    portals.refresh()
     settings = Settings(
         host="storage-1",
         listen="",
         tls_directory=Path(),
         keys={"k1": b"a key for tests"},
         state_directory=state_directory,
-        portals=("10.77.0.11:3260",),
+        portals=portals,
         places=(POOL,),
         limits=Limits(),
     )

@@ -45,7 +45,7 @@ def start(call: Callable[[], T]) -> asyncio.Future[T]:
     def run() -> None:
         try:
             value = call()
-        except Exception as error:  # noqa: BLE001 - it is raised again, in the caller's thread
+        except BaseException as error:  # noqa: BLE001 - it is raised again, in the caller's thread
             caught = error
             settler = lambda: result.set_exception(caught)  # noqa: E731
         else:

@@ -17,7 +17,7 @@ from csi_lvm_iscsi.model.sizes import human
 
 _log = structlog.get_logger()
 
-_SECTOR = 512  # of /sys/block/*/size, whatever the disk's own sectors are
+SECTOR = 512  # of /sys/block/*/size, whatever the disk's own sectors are
 _VPD_HEADER = 4  # SPC-4, 7.8.15: the serial number follows four bytes
 _BLKFLSBUF = 0x1261  # linux/fs.h: write out and drop the cached blocks
 _SCAN_SECONDS = 30.0
@@ -29,7 +29,7 @@ _FLUSH_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A disk."""
+    """A disk, or a map of device-mapper over the disks of several sessions."""
 
     name: str
     """The kernel's, like sda."""
@@ -39,6 +39,11 @@ class Device:
 
     number: str
     """major:minor."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScsiDisk(Device):
+    """The disk of one session."""
 
     scsi: Path
     """Its SCSI device in sysfs."""
@@ -52,24 +57,24 @@ class Devices:
         self._dev = dev
         self._flushes: dict[Device, asyncio.Future[None]] = {}
 
-    def find(self, session: Session, lun: int) -> Device | None:
+    def find(self, session: Session, lun: int) -> ScsiDisk | None:
         """The disk of a session, if the kernel has it."""
         address = f"{session.host}:0:0"
         return self._read(session.directory / f"target{address}" / f"{address}:{lun}")
 
-    def all(self, session: Session) -> tuple[Device, ...]:
+    def all(self, session: Session) -> tuple[ScsiDisk, ...]:
         """All disks of a session."""
         found = map(self._read, sorted(session.directory.glob("target*:*:*/*:*:*:*")))
         return tuple(device for device in found if device is not None)
 
-    def _read(self, scsi: Path) -> Device | None:
+    def _read(self, scsi: Path) -> ScsiDisk | None:
         """The disk of a SCSI device; None where it has none, or vanishes while it is read."""
         try:
             block = next((scsi / "block").iterdir())
             number = (block / "dev").read_text().strip()
         except (OSError, StopIteration):
             return None
-        return Device(block.name, self._dev / block.name, number, scsi)
+        return ScsiDisk(block.name, self._dev / block.name, number, scsi)
 
     def is_dead(self, number: str) -> bool:
         """Whether a mount with this major:minor is of a disk that is gone.
@@ -79,7 +84,7 @@ class Devices:
         """
         return not number.startswith("0:") and not (self._sys / "dev" / "block" / number).exists()
 
-    async def appear(self, session: Session, lun: int) -> Device:
+    async def appear(self, session: Session, lun: int) -> ScsiDisk:
         """Scan for just this LUN, and wait for its disk. Not for udev: its links come a second
         later and are not needed."""
         scan = self._sys / "class" / "scsi_host" / f"host{session.host}" / "scan"
@@ -119,7 +124,7 @@ class Devices:
             f"{device.path} cannot be opened: the storage host does not answer. Call again.",
         )
 
-    async def refresh(self, device: Device) -> None:
+    async def refresh(self, device: ScsiDisk) -> None:
         """Have the kernel ask a disk whose session works anew for its serial number and size.
 
         It knows them from the scan, and another LUN may be behind the session by now. A rescan
@@ -129,7 +134,7 @@ class Devices:
         """
         await self._write(device, "rescan", "1", _REFRESH_SECONDS, _hangs(device))
 
-    def check_identity(self, device: Device, serial: str, size_bytes: int) -> None:
+    def check_identity(self, device: ScsiDisk, serial: str, size_bytes: int) -> None:
         """Raise FailedPrecondition unless this is the published disk. It may have grown."""
         try:
             found = (device.scsi / "vpd_pg80").read_bytes()[_VPD_HEADER:].decode().strip("\0 ")
@@ -148,10 +153,14 @@ class Devices:
             )
 
     def size(self, device: Device) -> int:
-        """The size of a disk in bytes, as the kernel knows it since the last scan or rescan."""
-        return int((device.scsi / "block" / device.name / "size").read_text()) * _SECTOR
+        """The size of a disk or map in bytes, as the kernel knows it; 0 where it is gone."""
+        above = device.scsi if isinstance(device, ScsiDisk) else self._sys
+        try:
+            return int((above / "block" / device.name / "size").read_text()) * SECTOR
+        except OSError:
+            return 0
 
-    def state(self, device: Device) -> str:
+    def state(self, device: ScsiDisk) -> str:
         """running, blocked (its session is cut), offline and others (drivers/scsi/scsi_sysfs.c,
         sdev_states); empty where it is gone."""
         try:
@@ -159,7 +168,34 @@ class Devices:
         except OSError:
             return ""
 
-    async def forbid_write_same(self, device: Device) -> None:
+    def works(self, device: ScsiDisk) -> bool:
+        """Whether the kernel sends I/O to a disk: it does not while its session is cut."""
+        return self.state(device) == "running"
+
+    async def ensure(self, session: Session, lun: int, serial: str, size_bytes: int) -> ScsiDisk:
+        """The disk of a session that works, identified.
+
+        One that is not the published disk is removed and looked for once more, as the kernel may
+        know it from before. Raises FailedPrecondition where it is still another one.
+        """
+        device = self.find(session, lun)
+        if device is None:
+            device = await self.appear(session, lun)
+        else:
+            await self.refresh(device)
+        try:
+            self.check_identity(device, serial, size_bytes)
+        except FailedPrecondition as error:
+            _log.warning("another disk than was published", device=device.name, error=str(error))
+            # The removal writes out what is cached, which was meant for the disk that was there.
+            await self.set_offline(device)
+            await self.remove(device)
+            device = await self.appear(session, lun)
+            self.check_identity(device, serial, size_bytes)
+        await self._forbid_write_same(device)
+        return device
+
+    async def _forbid_write_same(self, device: ScsiDisk) -> None:
         """Have the kernel zero blocks of a disk by writing zeros, not with WRITE SAME.
 
         tgtd writes the blocks of a WRITE SAME one by one, 512 bytes each (fujita/tgt,
@@ -193,7 +229,7 @@ class Devices:
             "after the cut.",
         )
 
-    async def remove(self, device: Device) -> None:
+    async def remove(self, device: ScsiDisk) -> None:
         """Remove a disk whose session works from the kernel, and wait until it is gone."""
         await self._write(device, "delete", "1", _REMOVE_SECONDS, _stays(device))
         await until(
@@ -202,7 +238,7 @@ class Devices:
             f"{device.path} was removed, but the kernel still has it: something holds it.",
         )
 
-    async def set_offline(self, device: Device) -> None:
+    async def set_offline(self, device: ScsiDisk) -> None:
         """Let all I/O of a disk fail from now on, so that what is cached of it is never written.
 
         It does not block, as `delete` does: that waits for the disk to synchronise its cache. While
@@ -217,7 +253,7 @@ class Devices:
                 raise
 
     async def _write(
-        self, device: Device, attribute: str, value: str, seconds: float, failure: str
+        self, device: ScsiDisk, attribute: str, value: str, seconds: float, failure: str
     ) -> None:
         def write() -> None:
             try:

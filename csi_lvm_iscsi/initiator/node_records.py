@@ -2,11 +2,12 @@
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from csi_lvm_iscsi.commands.runner import CommandFailed, Runner, Where
 from csi_lvm_iscsi.initiator.iscsiadm import Exit, explain
+from csi_lvm_iscsi.model import portals as model_portals
 from csi_lvm_iscsi.model.errors import DriverError
 from csi_lvm_iscsi.records import files
 
@@ -17,7 +18,9 @@ _LOGIN_RETRIES = 2
 LOGIN_SECONDS = _LOGIN_TIMEOUT * (_LOGIN_RETRIES + 1)
 # How long the kernel holds the I/O of a cut session before it fails it. A server's POST takes
 # minutes; failing earlier turns each reboot of a storage host into read-only file systems.
-_REPLACEMENT_SECONDS = 600
+REPLACEMENT_SECONDS = 600
+# Among several: the map above keeps the I/O then, and sends it another way.
+REPLACEMENT_AMONG_SEVERAL_SECONDS = 15
 # The lock of the database is a link that a killed iscsiadm leaves behind. The next one waits 30 s
 # for it (3000 times 10 ms) and then goes on as if it had it (usr/idbm.c, idbm_lock). A shorter
 # bound would kill that one too, and the next, for ever.
@@ -65,11 +68,15 @@ class NodeRecords:
         if not path.exists() or path.read_bytes() != content:
             files.write(path, content, self._temporary)
 
-    async def write(self, target: str, portal: str, user: str, password: str) -> None:
-        """Make the record of a target, with the credentials to log in.
+    async def write(
+        self, target: str, portals: Sequence[str], user: str, password: str, *, several: bool
+    ) -> None:
+        """Make the records of a target, one for each portal, with the credentials to log in.
 
-        iscsiadm makes it, from iscsid.conf; our settings go straight into its file, since
-        iscsiadm takes a password in its argument list only, where every process can read it.
+        iscsiadm makes the first, from iscsid.conf; our settings go straight into its file, since
+        iscsiadm takes a password in its argument list only, where every process can read it. The
+        others differ from it in their portal alone, so that they need no process. `several`: a
+        session that is cut is not the only way.
         """
         settings = {
             "node.startup": "manual",
@@ -80,14 +87,16 @@ class NodeRecords:
             "node.session.reopen_max": "0",
             "node.session.initial_login_retry_max": str(_LOGIN_RETRIES),
             "node.conn[0].timeo.login_timeout": str(_LOGIN_TIMEOUT),
-            "node.session.timeo.replacement_timeout": str(_REPLACEMENT_SECONDS),
+            "node.session.timeo.replacement_timeout": str(
+                REPLACEMENT_AMONG_SEVERAL_SECONDS if several else REPLACEMENT_SECONDS
+            ),
             "node.session.auth.authmethod": "CHAP",
             "node.session.auth.username": user,
             "node.session.auth.password": password,
         }
-        path = self._directory / "nodes" / target / ",".join(_split(portal))
+        path = self._path(target, portals[0])
         async with self._lock:
-            await self._run(target, "--portal", portal, "--interface", INTERFACE, "--op", "new")
+            await self._run(target, "--portal", portals[0], "--interface", INTERFACE, "--op", "new")
             try:
                 record = path.read_text()
             except OSError as error:
@@ -95,7 +104,24 @@ class NodeRecords:
                     f"iscsiadm made a record of {target}, but not at {path} ({error.strerror}): "
                     "this host keeps its iSCSI database somewhere else. Debian's is supported."
                 ) from error
-            files.write(path, _with_settings(record, settings).encode(), self._temporary)
+            for portal in portals:
+                address, port = model_portals.split(portal)
+                place = {"node.conn[0].address": address, "node.conn[0].port": str(port)}
+                content = _with_settings(record, settings | place).encode()
+                files.write(self._path(target, portal), content, self._temporary)
+
+    def portals(self, target: str) -> tuple[str, ...]:
+        """The portals of a target that there are records for."""
+        found = []
+        for path in sorted((self._directory / "nodes" / target).glob("*,*")):
+            address, port, *_ = path.name.split(",")
+            found.append(model_portals.portal(address, int(port)))
+        return tuple(found)
+
+    def _path(self, target: str, portal: str) -> Path:
+        """The file of a record, which iscsiadm names after the address without brackets."""
+        address, port = model_portals.split(portal)
+        return self._directory / "nodes" / target / f"{address},{port}"
 
     async def forget(self, target: str) -> None:
         """Remove the records of a target, if there are any, and what a killed write left: it may
@@ -118,12 +144,6 @@ class NodeRecords:
         except CommandFailed as error:
             said = explain(error.completed.code, error.completed.stderr)
             raise DriverError(f"The iSCSI record of {target} cannot be changed: {said}.") from error
-
-
-def _split(portal: str) -> tuple[str, str]:
-    """Address and port, as iscsiadm names its files: IPv6 without brackets."""
-    address, _, port = portal.rpartition(":")
-    return address.strip("[]"), port
 
 
 def _with_settings(record: str, settings: Mapping[str, str]) -> str:

@@ -1,13 +1,17 @@
 """iSCSI sessions: found in sysfs, begun and ended by iscsiadm."""
 
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from csi_lvm_iscsi.commands.runner import Completed, Runner, Where
 from csi_lvm_iscsi.commands.waiting import until
 from csi_lvm_iscsi.initiator.iscsiadm import Exit, explain
-from csi_lvm_iscsi.initiator.node_records import INTERFACE, LOGIN_SECONDS
+from csi_lvm_iscsi.initiator.node_records import INTERFACE, LOGIN_SECONDS, REPLACEMENT_SECONDS
+from csi_lvm_iscsi.model import portals
 from csi_lvm_iscsi.model.errors import DriverError, FailedPrecondition, Unavailable
+from csi_lvm_iscsi.model.names import IQN_PREFIX
 
 LOGGED_IN = "LOGGED_IN"
 # A killed iscsiadm does not stop iscsid, which would still make the session: so this is more than
@@ -34,6 +38,13 @@ class Session:
     user: str
     """The CHAP user it logged in with, hence whose publication it is of."""
 
+    portal: str
+    """Where it is connected to; empty where the kernel does not tell."""
+
+    alone: bool
+    """Whether it was begun as the only one of its publication: its I/O waits long for it to come
+    back, as there is no other way."""
+
     directory: Path
     """Its directory in sysfs."""
 
@@ -47,8 +58,16 @@ class Sessions:
 
     def of(self, target: str) -> tuple[Session, ...]:
         """The sessions to a target, whatever their state."""
-        found = (self._read(entry, target) for entry in sorted(self._class.glob("session*")))
-        return tuple(session for session in found if session is not None)
+        return tuple(self._all(lambda found: found == target))
+
+    def ours(self) -> tuple[Session, ...]:
+        """The sessions to all targets of this driver."""
+        return tuple(self._all(lambda found: found.startswith(f"{IQN_PREFIX}:")))
+
+    def _all(self, is_wanted: Callable[[str], bool]) -> Iterator[Session]:
+        for entry in sorted(self._class.glob("session*")):
+            if is_wanted(_attribute(entry, "targetname")) and (session := self._read(entry)):
+                yield session
 
     def state(self, session: Session) -> str:
         """LOGGED_IN, FAILED (cut, being recovered) or FREE; empty where it is gone."""
@@ -80,7 +99,7 @@ class Sessions:
             # What counts is what the kernel has: exit 15 says that the session exists, and exit 6
             # may tell of another target's record.
             for session in self.of(target):
-                if session.user == user:
+                if (session.user, session.portal) == (user, portal):
                     return session
             if completed.code != Exit.DATABASE:
                 break
@@ -107,10 +126,8 @@ class Sessions:
             "holds its device. Look at /proc/*/fd and at `lsblk`, then call again.",
         )
 
-    def _read(self, entry: Path, target: str) -> Session | None:
-        """A session to this target; None where it is to another, or vanishes while it is read."""
-        if _attribute(entry, "targetname") != target:
-            return None
+    def _read(self, entry: Path) -> Session | None:
+        """A session; None where it vanishes while it is read."""
         try:
             directory = (entry / "device").resolve(strict=True)
         except OSError:
@@ -119,6 +136,8 @@ class Sessions:
             id=int(entry.name.removeprefix("session")),
             host=int(directory.parent.name.removeprefix("host")),
             user=_attribute(entry, "username"),
+            portal=_portal(directory),
+            alone=_attribute(entry, "recovery_tmo") == str(REPLACEMENT_SECONDS),
             directory=directory,
         )
 
@@ -129,6 +148,15 @@ def _attribute(entry: Path, name: str) -> str:
         return (entry / name).read_text().strip()
     except OSError:
         return ""
+
+
+def _portal(directory: Path) -> str:
+    """Where a session is connected to, as its record names it."""
+    for connection in directory.glob("connection*/iscsi_connection/connection*"):
+        address = _attribute(connection, "persistent_address")
+        with contextlib.suppress(ValueError):
+            return portals.portal(address, int(_attribute(connection, "persistent_port")))
+    return ""
 
 
 def _login_error(completed: Completed, target: str, portal: str) -> DriverError:

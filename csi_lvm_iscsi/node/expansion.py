@@ -42,7 +42,9 @@ class Expansion:
         with self._in_flight.hold(volume, "NodeExpandVolume"):
             record = self._volume_paths.staged(volume, path)
             device = await self._attachments.find_disk(record.publication)
-            size = await self._grown(device, required)
+            if self._devices.size(device) < required:
+                device = await self._grown(volume, device, required)
+            size = self._devices.size(device)
             if limit and size > limit:
                 raise OutOfRange(
                     f"Volume {volume} has {human(size)} already, above the limit of "
@@ -52,14 +54,14 @@ class Expansion:
                 await self._grow(device, record, record.file_system)
             return size
 
-    async def _grown(self, device: Device, required: int) -> int:
-        """The size of a disk, when the kernel found it to be at least what is required."""
+    async def _grown(self, volume: str, device: Device, required: int) -> Device:
+        """The disk, when the kernel found it to be at least as large as is required."""
 
-        async def enough() -> int | None:
-            if self._devices.size(device) < required:
-                await self._devices.refresh(device)
-            size = self._devices.size(device)
-            return size if size >= required else None
+        async def enough() -> Device | None:
+            try:
+                return await self._attachments.ensure_size(volume, required)
+            except FailedPrecondition:
+                return None  # it is smaller still
 
         return await until_async(
             enough,

@@ -21,11 +21,17 @@ FILE = "59-csi-lvm-iscsi.rules"
 #   80-udisks2.rules offers the disk to desktops, unless UDISKS_IGNORE is set.
 # SYSTEMD_READY=0 would do some of it too, but systemd unmounts what is mounted from a device when
 # that property changes to 0, which it would for the volumes in use when this rule is first loaded.
+# The same for multipath maps over our disks: 60-persistent-storage-dm.rules (13-dm-disk.rules of
+# upstream) probes unless DISK_RULES are disabled. The map's own events say so as well
+# (initiator/device_mapper.py); this rule is for events that others trigger.
 # ATTRS looks at the parents also: partitions that a guest made are covered.
 RULE = """\
 # Written by csi-lvm-iscsi: disks of volumes belong to pods and virtual machines, not to this host.
 SUBSYSTEM=="block", KERNEL=="sd*", SUBSYSTEMS=="scsi", ATTRS{vendor}=="CSILVM*", \
 ENV{UDEV_DISABLE_PERSISTENT_STORAGE_RULES_FLAG}="1", ENV{nompath}="1", ENV{UDISKS_IGNORE}="1"
+SUBSYSTEM=="block", KERNEL=="dm-*", ATTR{dm/uuid}=="CSILVM-*", \
+ENV{DM_UDEV_DISABLE_DISK_RULES_FLAG}="1", ENV{DM_UDEV_DISABLE_SUBSYSTEM_RULES_FLAG}="1", \
+ENV{UDEV_DISABLE_PERSISTENT_STORAGE_RULES_FLAG}="1", ENV{UDISKS_IGNORE}="1"
 """
 
 

@@ -10,8 +10,13 @@ from prometheus_client import CollectorRegistry
 
 from csi_lvm_iscsi.commands.runner import Runner
 from csi_lvm_iscsi.initiator.attachments import Attachments
+from csi_lvm_iscsi.initiator.device_mapper import Control, DeviceMapper
 from csi_lvm_iscsi.initiator.devices import Devices
+from csi_lvm_iscsi.initiator.maps import Maps
 from csi_lvm_iscsi.initiator.node_records import NodeRecords
+from csi_lvm_iscsi.initiator.path_upkeep import PathUpkeep
+from csi_lvm_iscsi.initiator.paths import Paths
+from csi_lvm_iscsi.initiator.reach import Probe, connects
 from csi_lvm_iscsi.initiator.sessions import Sessions
 from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.model.access import Capability
@@ -64,14 +69,31 @@ class Flows:
     bind_mounts: BindMounts
     expansion: Expansion
     volume_stats: VolumeStats
+    path_upkeep: PathUpkeep
 
 
-def wire(settings: Settings, runner: Runner, paths: HostPaths) -> Flows:
+def wire(
+    settings: Settings,
+    runner: Runner,
+    paths: HostPaths,
+    mapper: DeviceMapper | None = None,
+    probe: Probe = connects,
+) -> Flows:
     """Put the flows together. Raises DriverError where the host lacks what they need."""
     node_records = NodeRecords(runner, paths.iscsi, names.initiator_iqn(settings.node_id))
     node_records.ensure_interface()
     devices = Devices(paths.sys, paths.dev)
-    attachments = Attachments(node_records, Sessions(runner, paths.sys), devices, settings.keys)
+    sessions = Sessions(runner, paths.sys)
+    maps = Maps(paths.sys, paths.dev, mapper or Control(paths.dev / "mapper" / "control"))
+    paths_of_volumes = Paths(node_records, sessions, devices, maps, probe)
+    attachments = Attachments(
+        records=node_records,
+        sessions=sessions,
+        devices=devices,
+        maps=maps,
+        paths=paths_of_volumes,
+        keys=settings.keys,
+    )
     mounts = Mounts(runner, paths.mountinfo)
     records = _staged_records(settings)
     file_systems = FileSystems(runner, devices, mounts)
@@ -91,6 +113,7 @@ def wire(settings: Settings, runner: Runner, paths: HostPaths) -> Flows:
         BindMounts(records, attachments, mounts, in_flight),
         Expansion(volume_paths, attachments, devices, file_systems, in_flight),
         VolumeStats(volume_paths, attachments, devices, paths.sys),
+        PathUpkeep(maps, paths_of_volumes, in_flight),
     )
 
 
@@ -102,9 +125,8 @@ async def serve(settings: Settings, runner: Runner, registry: CollectorRegistry)
     """Serve CSI Identity and Node until the process is told to end."""
     paths = HostPaths()
     # The stubs call unimplemented verbs abstract; gRPC answers UNIMPLEMENTED for them.
-    node = NodeService(  # type: ignore[abstract]
-        settings.node_id, wire(settings, runner, paths), settings.zone
-    )
+    flows = wire(settings, runner, paths)
+    node = NodeService(settings.node_id, flows, settings.zone)  # type: ignore[abstract]
     await host_rules.ensure(runner, paths)
     staged_volumes = _staged_records(settings)
     metrics.register(registry, lambda: node_metrics(paths.sys, staged_volumes.ids()))
@@ -113,7 +135,7 @@ async def serve(settings: Settings, runner: Runner, registry: CollectorRegistry)
         csi_pb2_grpc.add_IdentityServicer_to_server(IdentityService(zones=bool(settings.zone)), to)
         csi_pb2_grpc.add_NodeServicer_to_server(node, to)
 
-    await server.serve(settings.endpoint, add_services, registry)
+    await server.serve(settings.endpoint, add_services, registry, beside=flows.path_upkeep.run)
 
 
 class NodeService(csi_pb2_grpc.NodeServicer):

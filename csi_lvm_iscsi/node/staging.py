@@ -139,12 +139,12 @@ class Staging:
     async def _retire_others(self, publication: Publication) -> None:
         """Take away what earlier publications of the volume left: it was fenced away meanwhile, and
         another node may have written to it, so nothing cached of it may be written or read."""
-        for session in self._attachments.stale_sessions(publication):
-            # To be found now, while the disk is there; to be unmounted after the logout, as that
-            # would wait for a disk that is cut.
-            mounts = [m for disk in self._devices.all(session) for m in self._mounts.of(disk)]
-            await self._attachments.drop(session)
-            await self._mounts.detach(mounts)
+        # To be found now, while the disks are there; to be unmounted after the logout, as that
+        # would wait for a disk that is cut.
+        disks = self._attachments.stale_disks(publication)
+        mounts = [mount for disk in disks for mount in self._mounts.of(disk)]
+        await self._attachments.retire_stale(publication)
+        await self._mounts.detach(mounts)
         record = self._records.read(publication.volume_id)
         if record is None or record.boot_id != self._boot_id or record.device is None:
             return

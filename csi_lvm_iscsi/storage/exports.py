@@ -4,11 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
-from csi_lvm_iscsi.model import chap, names
+from csi_lvm_iscsi.model import chap, names, portals
 from csi_lvm_iscsi.model.errors import FailedPrecondition
 from csi_lvm_iscsi.model.publications import LUN
 from csi_lvm_iscsi.storage.fencing import Fence
 from csi_lvm_iscsi.storage.grants import Grant
+from csi_lvm_iscsi.storage.portals import Portals
 from csi_lvm_iscsi.storage.tgt.socket import TgtError
 from csi_lvm_iscsi.storage.tgt.target import LogicalUnit, Target, Tgtd
 
@@ -19,7 +20,7 @@ class Exports:
     """One target per published volume. Callers hold the volume (`model.in_flight`)."""
 
     def __init__(
-        self, tgtd: Tgtd, fence: Fence, portals: Sequence[str], keys: Mapping[str, bytes]
+        self, tgtd: Tgtd, fence: Fence, portals: Portals, keys: Mapping[str, bytes]
     ) -> None:
         self._tgtd = tgtd
         self._fence = fence
@@ -87,8 +88,8 @@ class Exports:
         """
         listening = await self._tgtd.portals()
         opened = []
-        for portal in self._portals:
-            if portal in listening or f"0.0.0.0:{portal.rpartition(':')[2]}" in listening:
+        for portal in self._portals.refresh():
+            if portal in listening or portals.everywhere(portal) in listening:
                 continue
             try:
                 await self._tgtd.create_portal(portal)

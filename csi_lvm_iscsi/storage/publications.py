@@ -1,6 +1,6 @@
 """Publishing a volume to a node and taking it back: first the durable grant, then the export."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.model.errors import FailedPrecondition, NotFound, Unavailable
@@ -8,6 +8,7 @@ from csi_lvm_iscsi.model.publications import LUN, Publication
 from csi_lvm_iscsi.storage.devices import Devices
 from csi_lvm_iscsi.storage.exports import Exports, is_in_line
 from csi_lvm_iscsi.storage.grants import Grant, GrantRecords
+from csi_lvm_iscsi.storage.portals import Portals
 from csi_lvm_iscsi.storage.tgt.target import Target
 
 
@@ -20,14 +21,14 @@ class Publications:
         grants: GrantRecords,
         exports: Exports,
         *,
-        portals: Sequence[str],
+        portals: Portals,
         keys: Mapping[str, bytes],
         new_nonce: Callable[[], str],
     ) -> None:
         self._devices = devices
         self._grants = grants
         self._exports = exports
-        self._portals = tuple(portals)
+        self._portals = portals
         self._keys = keys
         self._new_nonce = new_nonce
 
@@ -44,6 +45,7 @@ class Publications:
     ) -> Publication:
         """Export the volume to the node. Raises NotFound, FailedPrecondition where another node
         has it."""
+        portals = self._portals.known()
         for other in self.nodes_of(volume_id):
             if other != node_id:
                 raise FailedPrecondition(
@@ -58,7 +60,7 @@ class Publications:
             volume_id=volume_id,
             node_id=node_id,
             target=names.target_iqn(volume_id),
-            portals=self._portals,
+            portals=portals,
             lun=LUN,
             serial=names.serial(volume_id),
             size_bytes=device.size_bytes,

@@ -8,8 +8,11 @@ from pathlib import Path
 
 from csi_lvm_iscsi.commands.runner import Runner
 from csi_lvm_iscsi.initiator.attachments import Attachments
+from csi_lvm_iscsi.initiator.device_mapper import Control
 from csi_lvm_iscsi.initiator.devices import Devices
+from csi_lvm_iscsi.initiator.maps import Maps
 from csi_lvm_iscsi.initiator.node_records import NodeRecords
+from csi_lvm_iscsi.initiator.paths import Paths
 from csi_lvm_iscsi.initiator.sessions import Sessions
 from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.model.publications import Publication
@@ -20,11 +23,16 @@ class RemoteDisks:
 
     def __init__(self, runner: Runner, host: str, keys: Mapping[str, bytes]) -> None:
         self._records = NodeRecords(runner, Path("/etc/iscsi"), names.initiator_iqn(host))
+        sys, dev = Path("/sys"), Path("/dev")
+        sessions, devices = Sessions(runner, sys), Devices(sys, dev)
+        maps = Maps(sys, dev, Control(dev / "mapper/control"))
         self._attachments = Attachments(
-            self._records,
-            Sessions(runner, Path("/sys")),
-            Devices(Path("/sys"), Path("/dev")),
-            keys,
+            records=self._records,
+            sessions=sessions,
+            devices=devices,
+            maps=maps,
+            paths=Paths(self._records, sessions, devices, maps),
+            keys=keys,
         )
         self._readers: Counter[str] = Counter()
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)

@@ -29,6 +29,7 @@ async def serve(settings: Settings, runner: Runner, registry: CollectorRegistry)
     parts = wire(settings, runner, Tgtd(management))
     await parts.catalog.refresh()
     check_places(parts.catalog, settings.places)
+    settings.portals.refresh()
     in_flight = InFlight()
     upkeep = Upkeep(management, parts.publications, parts.exports, in_flight, parts.catalog.refresh)
     metrics.register(

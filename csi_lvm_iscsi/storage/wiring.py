@@ -16,6 +16,7 @@ from csi_lvm_iscsi.storage.fencing import Fence
 from csi_lvm_iscsi.storage.grants import GrantRecords
 from csi_lvm_iscsi.storage.lvm import Lvm
 from csi_lvm_iscsi.storage.pools import Limits, Place, Pools
+from csi_lvm_iscsi.storage.portals import Portals
 from csi_lvm_iscsi.storage.publications import Publications
 from csi_lvm_iscsi.storage.remote import RemoteDisks
 from csi_lvm_iscsi.storage.snapshots import Snapshots
@@ -35,7 +36,7 @@ class Settings:
     tls_directory: Path
     keys: Mapping[str, bytes]
     state_directory: Path
-    portals: tuple[str, ...]
+    portals: Portals
     places: tuple[Place, ...]
     limits: Limits
 

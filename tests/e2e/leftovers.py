@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import get_args
 
 from tests.e2e.driver import DIRECTORY, Driver
 from tests.e2e.lab.host import Host
 from tests.e2e.lab.lab import Lab
+from tests.e2e.lab.topology import DataNetwork
 
 # Each question prints one line for each thing that is there, and nothing where there is none.
 STORAGE = {
@@ -21,6 +23,7 @@ STORAGE = {
 COMPUTE = {
     "session": "ls /sys/class/iscsi_session",
     "device": "ls /sys/block | grep ^sd",
+    "map": "dmsetup ls | grep ^CSILVM",
     "iscsiadm record": "[ ! -e /etc/iscsi/nodes ] || ls /etc/iscsi/nodes",
     "half a record": "ls -A /etc/iscsi | grep new$",
     "staged record": "ls /var/lib/csi-lvm-iscsi/staged",
@@ -31,6 +34,7 @@ COMPUTE = {
 NOTHING_FOUND = 1
 CLEAR_COMPUTE = """
 umount -l "$1"/published/* "$1"/staging/*
+dmsetup remove --force $(dmsetup ls | grep -o '^CSILVM[^[:space:]]*')
 iscsiadm -m node -u
 rm -rf "$1" /etc/iscsi/nodes/* /var/lib/csi-lvm-iscsi/staged/*
 """
@@ -50,7 +54,8 @@ def leftovers(lab: Lab) -> list[str]:
 def clear(lab: Lab, driver: Driver) -> None:
     """Take away what a failed test left, so that the next one fails for its own reasons only."""
     for host in lab.hosts.values():
-        host.heal()
+        for network in get_args(DataNetwork):
+            host.heal(network)
         if host.pid is None:
             host.boot()
         if host.identity.kind == "compute":

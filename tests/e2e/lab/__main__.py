@@ -7,12 +7,13 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, get_args
 
 from tests.e2e.lab.errors import HostGone, LabError
 from tests.e2e.lab.host import Host
 from tests.e2e.lab.lab import Lab, default_directory
 from tests.e2e.lab.remote import shell_status
+from tests.e2e.lab.topology import DataNetwork
 
 
 def up(lab: Lab, options: argparse.Namespace) -> int:
@@ -101,12 +102,12 @@ def boot(lab: Lab, options: argparse.Namespace) -> int:
 
 
 def partition(lab: Lab, options: argparse.Namespace) -> int:
-    lab.host(options.host).partition()
+    lab.host(options.host).partition(options.network)
     return 0
 
 
 def heal(lab: Lab, options: argparse.Namespace) -> int:
-    lab.host(options.host).heal()
+    lab.host(options.host).heal(options.network)
     return 0
 
 
@@ -158,8 +159,19 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("request", metavar="JSON", nargs="?", default="{}", help="the request")
     host_command("cut", cut, "cut a host's power")
     host_command("boot", boot, "start a host that is off, and wait until it is ready")
-    host_command("partition", partition, "take a host off the data network")
-    host_command("heal", heal, "end a partition")
+    for name, action, summary in (
+        ("partition", partition, "take a host off a data network"),
+        ("heal", heal, "end a partition"),
+    ):
+        added = host_command(name, action, summary)
+        added.add_argument(
+            "network",
+            metavar="NETWORK",
+            nargs="?",
+            choices=get_args(DataNetwork),
+            default="data",
+            help="data (the default) or data2",
+        )
     added = host_command("logs", logs, "show a log")
     added.add_argument(
         "role",

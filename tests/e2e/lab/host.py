@@ -16,7 +16,14 @@ from tests.e2e.lab.machine import Machine
 from tests.e2e.lab.network import Network
 from tests.e2e.lab.remote import Command, Result, ask
 from tests.e2e.lab.services import CHECKOUT, Service, ServiceState, services
-from tests.e2e.lab.topology import AGENT_PORT, CSI_SOCKETS, HostName, Kind, mac_address
+from tests.e2e.lab.topology import (
+    AGENT_PORT,
+    CSI_SOCKETS,
+    DataNetwork,
+    HostName,
+    Kind,
+    mac_address,
+)
 
 MEMORY_MIB: dict[Kind, int] = {"storage": 448, "compute": 320}
 SYSTEM_DISK_MIB = 256
@@ -108,8 +115,11 @@ class Host:
                 *disks,
                 _interface(0, self.identity.data_tap, self.identity.data_address),
                 _interface(1, self.identity.management_tap, self.identity.management_address),
+                _interface(2, self.identity.data2_tap, self.identity.data2_address),
                 f"LAB_DIR={self.directory}", f"LAB_CODE={CHECKOUT}/tests/e2e/lab",
                 f"LAB_DATA={self.identity.data_address}",
+                f"LAB_DATA6={self.identity.data6_address}",
+                f"LAB_DATA2={self.identity.data2_address}",
                 f"LAB_MANAGEMENT={self.identity.management_address}",
             ],
             console=self.log_path("console"),
@@ -126,17 +136,18 @@ class Host:
         """Cut its power: whatever its kernel had not sent to its disks is lost."""
         self._machine.kill()
 
-    def partition(self) -> None:
-        """Take it off the data network. Commands still reach it. Outlasts cut and boot."""
-        self._network.partition(self.identity)
+    def partition(self, network: DataNetwork = "data") -> None:
+        """Take it off a data network. Commands still reach it. Outlasts cut and boot."""
+        self._network.partition(self.identity, network)
 
-    def heal(self) -> None:
+    def heal(self, network: DataNetwork = "data") -> None:
         """End a partition."""
-        self._network.heal(self.identity)
+        self._network.heal(self.identity, network)
 
     @property
     def partitioned(self) -> bool:
-        return self._network.is_partitioned(self.identity)
+        """Whether it is off the data network that the lab's roles use."""
+        return self._network.is_partitioned(self.identity, "data")
 
     # Commands in it
 

@@ -2,7 +2,8 @@
 # Second stage of a lab host's boot, in its own root: disks, network, then the services, each in a
 # loop of its own. As process 1 it never ends; a command that fails ends the host, and the console's
 # log says which.
-# LAB_DIR: the host's folder on the builder. LAB_HOST: its name. LAB_DATA, LAB_MANAGEMENT: addresses.
+# LAB_DIR: the host's folder on the builder. LAB_HOST: its name. LAB_DATA, LAB_DATA6, LAB_DATA2,
+# LAB_MANAGEMENT: addresses.
 set -eEu
 shopt -s nullglob
 export HOME=/root
@@ -29,12 +30,16 @@ mount_file_systems() {
 
 configure_network() {
     hostname "$LAB_HOST"
+    modprobe ipv6
     ip -batch - <<COMMANDS
 link set lo up
 addr add $LAB_DATA/24 dev vec0
+addr add $LAB_DATA6/64 dev vec0 nodad
 link set vec0 up
 addr add $LAB_MANAGEMENT/24 dev vec1
 link set vec1 up
+addr add $LAB_DATA2/24 dev vec2
+link set vec2 up
 COMMANDS
 }
 
@@ -77,7 +82,7 @@ prepare_storage() {
 }
 
 prepare_compute() {
-    modprobe -a sd_mod iscsi_tcp
+    modprobe -a sd_mod iscsi_tcp dm-mod
     start_udev
     if [ ! -e /run/lab/system/iscsi/iscsid.conf ]; then
         cp -a /etc/iscsi/. /run/lab/system/iscsi

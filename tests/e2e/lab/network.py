@@ -1,4 +1,4 @@
-"""A lab's network: one network namespace with a data and a management bridge."""
+"""A lab's network: one network namespace with two data bridges and a management bridge."""
 
 from __future__ import annotations
 
@@ -11,9 +11,16 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tests.e2e.lab.errors import LabError
-from tests.e2e.lab.topology import DATA_NETWORK, MANAGEMENT_NETWORK, HostName
+from tests.e2e.lab.topology import (
+    DATA2_NETWORK,
+    DATA_NETWORK,
+    MANAGEMENT_NETWORK,
+    DataNetwork,
+    HostName,
+)
 
 DATA_BRIDGE = "data"
+DATA2_BRIDGE = "data2"
 MANAGEMENT_BRIDGE = "management"
 
 CLONE_NEWNET = 0x40000000
@@ -31,10 +38,14 @@ class Network:
         return self.path.exists()
 
     def create(self, hosts: Iterable[HostName]) -> None:
-        """Make the namespace, its bridges and two taps per host."""
+        """Make the namespace, its bridges and three taps per host."""
         _ip("netns", "add", self.namespace)
         commands = ["link set lo up"]
-        bridges = (DATA_BRIDGE, DATA_NETWORK), (MANAGEMENT_BRIDGE, MANAGEMENT_NETWORK)
+        bridges = (
+            (DATA_BRIDGE, DATA_NETWORK),
+            (DATA2_BRIDGE, DATA2_NETWORK),
+            (MANAGEMENT_BRIDGE, MANAGEMENT_NETWORK),
+        )
         for bridge, prefix in bridges:
             commands += [
                 f"link add {bridge} type bridge",
@@ -51,16 +62,19 @@ class Network:
         if self.exists():
             _ip("netns", "delete", self.namespace)
 
-    def partition(self, host: HostName) -> None:
-        """Take the host's data port off its bridge; its management port stays."""
-        _ip("-n", self.namespace, "link", "set", host.data_tap, "nomaster")
+    def partition(self, host: HostName, network: DataNetwork) -> None:
+        """Take the host's port of a data network off its bridge; its other ports stay."""
+        tap, _ = _data_port(host, network)
+        _ip("-n", self.namespace, "link", "set", tap, "nomaster")
 
-    def heal(self, host: HostName) -> None:
-        """Put the host's data port back on its bridge."""
-        _ip("-n", self.namespace, "link", "set", host.data_tap, "master", DATA_BRIDGE)
+    def heal(self, host: HostName, network: DataNetwork) -> None:
+        """Put the host's port back on its bridge."""
+        tap, bridge = _data_port(host, network)
+        _ip("-n", self.namespace, "link", "set", tap, "master", bridge)
 
-    def is_partitioned(self, host: HostName) -> bool:
-        return "master" not in _ip("-n", self.namespace, "link", "show", host.data_tap)
+    def is_partitioned(self, host: HostName, network: DataNetwork) -> bool:
+        tap, _ = _data_port(host, network)
+        return "master" not in _ip("-n", self.namespace, "link", "show", tap)
 
     def enter(self) -> None:
         """Move the calling thread, and threads it starts from now on, into the namespace."""
@@ -106,8 +120,17 @@ class Network:
             os.close(namespace)
 
 
-def _ports(host: HostName) -> tuple[tuple[str, str], tuple[str, str]]:
-    return (host.data_tap, DATA_BRIDGE), (host.management_tap, MANAGEMENT_BRIDGE)
+def _data_port(host: HostName, network: DataNetwork) -> tuple[str, str]:
+    ports = {"data": (host.data_tap, DATA_BRIDGE), "data2": (host.data2_tap, DATA2_BRIDGE)}
+    return ports[network]
+
+
+def _ports(host: HostName) -> tuple[tuple[str, str], ...]:
+    return (
+        (host.data_tap, DATA_BRIDGE),
+        (host.data2_tap, DATA2_BRIDGE),
+        (host.management_tap, MANAGEMENT_BRIDGE),
+    )
 
 
 def _setns(fd: int) -> None:

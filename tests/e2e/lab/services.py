@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.e2e.lab.topology import (
     CSI_SOCKETS,
-    ISCSI_PORT,
+    DATA_NETWORK,
     METRICS_PORTS,
     STORAGE_API_PORT,
     HostName,
@@ -19,6 +19,9 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 
 CONFIG = "/etc/csi-lvm-iscsi"
 STATE = "/var/lib/csi-lvm-iscsi"
+
+PORTAL_NETWORKS = "/run/lab/portal-networks"
+"""CIDRs, for tests of a storage host with several portals: the role reads it when it starts."""
 
 ENVIRONMENT = {
     "PYTHONPATH": str(CHECKOUT),
@@ -38,6 +41,8 @@ class Service:
     """A unix socket's path or ADDRESS:PORT that accepts connections once it is ready."""
     needs: str | None = None
     """A file to wait for before it starts."""
+    portal_networks: str | None = None
+    """The network of its portals, unless the file PORTAL_NETWORKS in the host lists others."""
 
     def script(self) -> str:
         """The shell script that becomes the service."""
@@ -45,7 +50,12 @@ class Service:
         lines.append("cd /")
         if self.needs:
             lines.append(f"until [ -s {shlex.quote(self.needs)} ]; do sleep 0.2; done")
-        lines.append(f"exec {shlex.join(self.command)}")
+        command = shlex.join(self.command)
+        if self.portal_networks:
+            lines.append(f"networks=$(cat {PORTAL_NETWORKS} 2>/dev/null)")
+            lines.append(f"networks=${{networks:-{self.portal_networks}}}")
+            command += " $(printf -- '--portal-network %s ' $networks)"
+        lines.append(f"exec {command}")
         return "\n".join(lines) + "\n"
 
 
@@ -99,9 +109,9 @@ def _storage(host: HostName) -> Service:
         "--tls-dir", f"{CONFIG}/tls",
         "--chap-keys", f"{CONFIG}/chap-keys",
         "--state-dir", STATE,
-        "--portal", f"{host.data_address}:{ISCSI_PORT}",
         "--thin-pool", "vg0/pool",
         "--thick", "vg0",
+        portal_networks=f"{DATA_NETWORK}.0/24",
     )  # fmt: skip
 
 
@@ -129,11 +139,16 @@ def _node(host: HostName) -> Service:
 
 
 def _role(
-    host: HostName, name: str, endpoint: str, *options: str, needs: str | None = None
+    host: HostName,
+    name: str,
+    endpoint: str,
+    *options: str,
+    needs: str | None = None,
+    portal_networks: str | None = None,
 ) -> Service:
     metrics = f"{host.management_address}:{METRICS_PORTS[name]}"
     command = _python("-m", "csi_lvm_iscsi", name, *options, "--metrics", metrics)
-    return Service(name, command, endpoint, needs)
+    return Service(name, command, endpoint, needs, portal_networks)
 
 
 def _python(*arguments: str) -> tuple[str, ...]:

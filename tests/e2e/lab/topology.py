@@ -8,7 +8,13 @@ from typing import Literal, NamedTuple
 Kind = Literal["storage", "compute"]
 
 DATA_NETWORK = "10.77.0"
-"""iSCSI and the driver's own API. A partition cuts a host off this one."""
+"""iSCSI and the driver's own API. A partition cuts a host off this one, if no other is named."""
+
+DATA_NETWORK_6 = "fd77::"
+"""The same network's IPv6 addresses."""
+
+DATA2_NETWORK = "10.79.0"
+"""A second way between the hosts, for iSCSI with several portals."""
 
 MANAGEMENT_NETWORK = "10.78.0"
 """The lab's agent and the CSI sockets. Never partitioned."""
@@ -16,9 +22,11 @@ MANAGEMENT_NETWORK = "10.78.0"
 AGENT_PORT = 7010
 
 STORAGE_API_PORT = 9740
-ISCSI_PORT = 3260
 METRICS_PORTS = {"controller": 7021, "node": 7022, "storage": 7023}
 """Of each role, on the management network."""
+
+DataNetwork = Literal["data", "data2"]
+"""The networks that a host can be taken off."""
 
 FIRST_ADDRESS: dict[Kind, int] = {"storage": 10, "compute": 100}
 MAX_HOSTS: dict[Kind, int] = {"storage": 80, "compute": 99}
@@ -66,12 +74,25 @@ class HostName(NamedTuple):
         return f"{DATA_NETWORK}.{self.last_octet}"
 
     @property
+    def data6_address(self) -> str:
+        """With the same digits, though they are hexadecimal there."""
+        return f"{DATA_NETWORK_6}{self.last_octet}"
+
+    @property
+    def data2_address(self) -> str:
+        return f"{DATA2_NETWORK}.{self.last_octet}"
+
+    @property
     def management_address(self) -> str:
         return f"{MANAGEMENT_NETWORK}.{self.last_octet}"
 
     @property
     def data_tap(self) -> str:
         return f"data-{self}"
+
+    @property
+    def data2_tap(self) -> str:
+        return f"dat2-{self}"
 
     @property
     def management_tap(self) -> str:

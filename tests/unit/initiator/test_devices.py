@@ -8,18 +8,18 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from csi_lvm_iscsi.initiator.devices import Device, Devices
+from csi_lvm_iscsi.initiator.devices import Devices, ScsiDisk
 from csi_lvm_iscsi.model.errors import DriverError, TookTooLong
 from csi_lvm_iscsi.node.filesystems import FileSystems
 from csi_lvm_iscsi.node.mounts import Mounts
 from tests.unit.node.host import Host
 
 
-def device(path: Path) -> Device:
-    return Device(path.name, path, "8:0", path.parent / "scsi")
+def device(path: Path) -> ScsiDisk:
+    return ScsiDisk(path.name, path, "8:0", path.parent / "scsi")
 
 
-def hung(tmp_path: Path) -> Device:
+def hung(tmp_path: Path) -> ScsiDisk:
     """A pipe: to open it hangs until it has a writer, and to fsync it fails."""
     os.mkfifo(tmp_path / "sda")
     return device(tmp_path / "sda")

@@ -28,7 +28,7 @@ async def test_half_a_write_is_no_portal_for_iscsiadm_and_is_removed(tmp_path: P
     records = NodeRecords(host, host.paths.iscsi, "iqn")
     try:
         with pytest.raises(OSError, match="File too large"):
-            await records.write(TARGET, PORTAL, "user", "password")
+            await records.write(TARGET, [PORTAL], "user", "password", several=False)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, _UNLIMITED)
     written = [path.name for path in (host.paths.iscsi / "nodes" / TARGET).iterdir()]
@@ -42,6 +42,6 @@ async def test_the_next_write_takes_half_a_write_over(tmp_path: Path) -> None:
     (host.paths.iscsi / ".csi-lvm-iscsi.new").write_text("half")
     records = NodeRecords(host, host.paths.iscsi, "iqn")
     records.ensure_interface()
-    await records.write(TARGET, PORTAL, "user", "password")
+    await records.write(TARGET, [PORTAL], "user", "password", several=False)
     assert sorted(path.name for path in host.paths.iscsi.iterdir()) == ["ifaces", "nodes"]
     assert [path.name for path in (host.paths.iscsi / "ifaces").iterdir()] == ["csi-lvm-iscsi"]

@@ -29,3 +29,11 @@ def test_script_becomes_the_command_with_its_arguments_intact() -> None:
         ["sh"], input=service.script(), capture_output=True, text=True, check=True
     )
     assert done.stdout == "a b||$HOME|it's|"
+
+
+def test_the_portal_networks_become_options() -> None:
+    service = Service("echo", ("printf", "%s|"), portal_networks="192.0.2.0/24")
+    done = subprocess.run(
+        ["sh"], input=service.script(), capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "--portal-network|192.0.2.0/24|"

@@ -9,6 +9,8 @@ def test_name_gives_addresses() -> None:
     host = HostName.parse("compute-2")
     assert host == HostName("compute", 2)
     assert host.data_address == "10.77.0.102"
+    assert host.data6_address == "fd77::102"
+    assert host.data2_address == "10.79.0.102"
     assert host.management_address == "10.78.0.102"
 
 
@@ -23,7 +25,8 @@ def test_the_last_host_still_fits(kind: Kind) -> None:
     host = HostName(kind, MAX_HOSTS[kind])
     assert HostName.parse(str(host)) == host
     assert host.last_octet < 255
-    assert len(host.data_tap) <= 15  # the kernel's limit for an interface's name
+    for tap in (host.data_tap, host.data2_tap, host.management_tap):
+        assert len(tap) <= 15  # the kernel's limit for an interface's name
 
 
 def test_storage_and_compute_addresses_are_apart() -> None:

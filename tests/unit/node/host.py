@@ -17,6 +17,7 @@ from csi_lvm_iscsi.model.publications import Publication
 from csi_lvm_iscsi.node.paths import HostPaths
 from csi_lvm_iscsi.node.service import Flows, Settings, wire
 from tests.unit.node import record
+from tests.unit.node.mapper import Mapper
 from tests.unit.node.transcripts import DIRECTORY, Transcript
 
 PORTAL = "10.0.0.2:3260"
@@ -46,6 +47,8 @@ class Host:
             mountinfo=root / "mountinfo",
             boot_id=root / "boot_id",
         )
+        self.mapper = Mapper(self.paths, self.act)
+        self.dead_portals: set[str] = set()
         self.commands: list[tuple[str, ...]] = []
         self.removed: list[str] = []
         """The states that disks had when they were removed."""
@@ -84,7 +87,11 @@ class Host:
         state = self.root / "state"
         state.mkdir(exist_ok=True)
         settings = Settings("unix:///unused", record.NODE, {"1": record.KEY}, state)
-        return wire(settings, self, self.paths)
+        return wire(settings, self, self.paths, self.mapper, self.answers)
+
+    async def answers(self, portal: str) -> bool:
+        """Whether a portal takes connections."""
+        return portal not in self.dead_portals
 
     def state(self) -> dict[str, Any]:
         """Everything that a call may leave."""
@@ -107,9 +114,7 @@ class Host:
         kill: bool = True,
     ) -> Completed:
         """See Runner.run."""
-        if self.die_after == len(self.commands):
-            raise Killed
-        self.commands.append(argv)
+        self.act(argv)
         completed = self.transcript.answer(
             argv,
             where,
@@ -125,6 +130,12 @@ class Host:
         completed.expected(expect)
         await asyncio.sleep(0)
         return completed
+
+    def act(self, action: tuple[str, ...]) -> None:
+        """Count what the role does outside itself; it dies where it was told to."""
+        if self.die_after == len(self.commands):
+            raise Killed
+        self.commands.append(action)
 
     def _change(self, argv: tuple[str, ...]) -> None:
         """What the command did to the host."""
@@ -151,12 +162,18 @@ class Host:
     def begin_session(self) -> None:
         entry = self._class / self._name
         entry.mkdir()
-        for name, value in self.captured["attributes"].items():
+        for name, value in {"recovery_tmo": "600\n", **self.captured["attributes"]}.items():
             (entry / name).write_text(value)
         (entry / "username").write_text(self.user)
         directory = self.paths.sys / self.captured["session"]
         directory.mkdir(parents=True)
         (entry / "device").symlink_to(directory)
+        connection = directory / f"connection{self._name.removeprefix('session')}:0"
+        connection = connection / "iscsi_connection" / connection.name
+        connection.mkdir(parents=True)
+        address, port = self.captured.get("portal", next(iter(self.captured["record"])).split(","))
+        (connection / "persistent_address").write_text(f"{address}\n")
+        (connection / "persistent_port").write_text(f"{port}\n")
         self._scan.parent.mkdir(parents=True, exist_ok=True)
         self._scan.write_text("")
 
@@ -224,17 +241,21 @@ class Host:
     async def _kernel(self) -> None:
         """Do what is asked for through sysfs."""
         while True:
-            if self._scan.exists() and self._scan.read_text() and not self.scsi.exists():
-                assert self._scan.read_text() == "0 0 1"
-                self._scan.write_text("")
-                self.add_disk()
-            if self.grown and self.scsi.exists() and (self.scsi / "rescan").read_text():
-                size = self.scsi / "block" / self.captured["disk"] / "size"
-                size.write_text(self.captured["grown_size"])
-            if self.scsi.exists() and (self.scsi / "delete").read_text() == "1":
-                self.removed.append((self.scsi / "state").read_text())
-                self._remove_disk()
+            self.answer_sysfs()
             await asyncio.sleep(0.001)
+
+    def answer_sysfs(self) -> None:
+        """Do what was asked for since the last time."""
+        if self._scan.exists() and self._scan.read_text() and not self.scsi.exists():
+            assert self._scan.read_text() == "0 0 1"
+            self._scan.write_text("")
+            self.add_disk()
+        if self.grown and self.scsi.exists() and (self.scsi / "rescan").read_text():
+            size = self.scsi / "block" / self.captured["disk"] / "size"
+            size.write_text(self.captured["grown_size"])
+        if self.scsi.exists() and (self.scsi / "delete").read_text() == "1":
+            self.removed.append((self.scsi / "state").read_text())
+            self._remove_disk()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

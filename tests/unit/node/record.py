@@ -1,8 +1,8 @@
-"""Records the transcripts anew: `python -m tests.unit.node.record PORTAL`.
+"""Records the transcripts anew: `python -m tests.unit.node.record PORTAL PORTAL`.
 
-Run it as root on a compute host of a lab, with tgtd listening on PORTAL and the node role stopped;
-it makes one target in tgtd. PORTAL is that of `tests.unit.node.host`: give the host that address
-(`ip address add 10.0.0.2/32 dev lo`).
+Run it as root on a compute host of a lab, with tgtd listening on both and the node role stopped;
+it makes one target in tgtd. The first PORTAL is that of `tests.unit.node.host`: give the host
+that address (`ip address add 10.0.0.2/32 dev lo`).
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from csi_lvm_iscsi.commands.runner import ProcessRunner, Where
+from csi_lvm_iscsi.initiator.device_mapper import Control
 from csi_lvm_iscsi.model import chap, names
 from csi_lvm_iscsi.model.access import Capability
 from csi_lvm_iscsi.model.errors import DriverError
@@ -122,18 +123,21 @@ class Disk:
         making.wait()
 
 
-def _host() -> dict[str, object]:
-    """What the kernel and iscsiadm have for the staged volume."""
-    sys_session = next(Path("/sys/class/iscsi_session").iterdir())
+def _path(sys_session: Path) -> dict[str, object]:
+    """What the kernel has for one session."""
     directory = (sys_session / "device").resolve()
     scsi = next(directory.glob(f"target*/*:{LUN}"))
     block = next((scsi / "block").iterdir())
-    nodes = HostPaths().iscsi / "nodes" / names.target_iqn(VOLUME)
+    connection = next(directory.glob("connection*/iscsi_connection/*"))
     return {
+        "portal": [
+            (connection / name).read_text().strip()
+            for name in ("persistent_address", "persistent_port")
+        ],
         "session": str(directory.relative_to("/sys")),
         "attributes": {
             name: (sys_session / name).read_text()
-            for name in ("targetname", "username", "state", "target_id")
+            for name in ("targetname", "username", "state", "target_id", "recovery_tmo")
         },
         "scsi": str(scsi.relative_to("/sys")),
         "state": (scsi / "state").read_text(),
@@ -141,17 +145,37 @@ def _host() -> dict[str, object]:
         "disk": block.name,
         "size": (block / "size").read_text(),
         "dev": (block / "dev").read_text(),
-        "record": {
-            path.name: path.read_text().replace(
-                chap.password(KEY, VOLUME, NODE, NONCE), "{password}"
-            )
-            for path in nodes.iterdir()
-        },
+    }
+
+
+def _host() -> dict[str, object]:
+    """What the kernel and iscsiadm have for the staged volume."""
+    return _path(next(Path("/sys/class/iscsi_session").iterdir())) | {
+        "record": _node_records(),
         "mounts": [
             line
             for line in Path("/proc/self/mountinfo").read_text().splitlines()
             if str(STAGING.parent) in line
         ],
+    }
+
+
+def _node_records() -> dict[str, str]:
+    nodes = HostPaths().iscsi / "nodes" / names.target_iqn(VOLUME)
+    password = chap.password(KEY, VOLUME, NODE, NONCE)
+    return {path.name: path.read_text().replace(password, "{password}") for path in nodes.iterdir()}
+
+
+def _multipath_host() -> dict[str, object]:
+    mapper = Control()
+    (uuid,) = (each for each in mapper.maps() if each.startswith("CSILVM"))
+    return {
+        "paths": [_path(entry) for entry in sorted(Path("/sys/class/iscsi_session").iterdir())],
+        "record": _node_records(),
+        "mounts": [],
+        "map": uuid,
+        "table": mapper.table(uuid),
+        "status": mapper.status(uuid),
     }
 
 
@@ -196,6 +220,16 @@ class Recording:
         (DIRECTORY / f"host-{name}.json").write_text(json.dumps(host, indent=1) + "\n")
         self.recorder.save(name, self.places)
 
+    async def two_portals(self, second: str) -> None:
+        """The life of a raw block volume with two portals, and device-mapper's words of its map."""
+        published = replace(self.published, portals=(self.portal, second))
+        for _ in range(2):
+            await self.flows.staging.stage(published, STAGING, BLOCK)
+        text = json.dumps(_multipath_host(), indent=1)
+        (DIRECTORY / "host-multipath.json").write_text(text + "\n")
+        await self.flows.staging.unstage(VOLUME, STAGING)
+        self.recorder.save("multipath", self.places)
+
     async def refusal(self, name: str, capability: Capability, nonce: str = NONCE) -> None:
         """A stage that is refused."""
         with contextlib.suppress(DriverError):
@@ -208,13 +242,14 @@ class Recording:
         await self.disk.reopen()
 
 
-async def record(portal: str) -> None:
+async def record(portal: str, second: str) -> None:
     """Go through the life of a volume as raw block, then as ext4 and XFS, then through refusals."""
     run = Recording(portal)
     run.disk.blank()
     await _export(run.disk.path, run.published)
     await host_rules.ensure(run.recorder, HostPaths())
     run.recorder.save("rules", run.places)
+    await run.two_portals(second)
     await run.life("block", BLOCK)
     await run.life("blank", EXT4)
     await run.life("ext4", EXT4, grows=True)
@@ -246,4 +281,4 @@ async def record(portal: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(record(sys.argv[1]))
+    asyncio.run(record(*sys.argv[1:]))
