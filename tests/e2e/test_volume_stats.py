@@ -95,7 +95,7 @@ def test_a_cut_session_is_told_at_once(lab: Lab, driver: Driver, name: Callable[
 
 
 @pytest.mark.parametrize(
-    ("fs_type", "reason"), [("ext4", "FileSystemReadOnly"), ("xfs", "FileSystemShutDown")]
+    ("fs_type", "reason"), [("ext4", "FileSystemErrors"), ("xfs", "FileSystemShutDown")]
 )
 def test_a_disk_that_failed_for_a_while(
     lab: Lab, driver: Driver, name: Callable[[], str], fs_type: str, reason: str
