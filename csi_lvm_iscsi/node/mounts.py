@@ -118,7 +118,8 @@ def _parse(line: str) -> Mount:
         target=Path(_unescape(fields[4])),
         read_only="ro" in fields[5].split(","),
         file_system=file_system,
-        file_system_read_only="ro" in options.split(","),
+        # The second is ext4's since Linux 6.15 (fs/ext4/super.c, _ext4_show_options).
+        file_system_read_only=not {"ro", "emergency_ro"}.isdisjoint(options.split(",")),
     )
 
 

@@ -100,14 +100,15 @@ class VolumeStats:
                 f"The file system on {path} turned read-only after an error: see the kernel's log. "
                 f"{_STAGE_ANEW}, which checks it.",
             )
-        # Kept in the superblock until e2fsck found it sound (fs/ext4/sysfs.c).
+        # Linux 6.1.176 refuses writes after an error, and shows the file system as rw still. Its
+        # count is kept in the superblock until e2fsck found it sound (fs/ext4/sysfs.c).
         errors = self._sys / "fs" / "ext4" / str(record.device) / "errors_count"
         if errors.exists() and int(errors.read_text()):
             return Trouble(
                 Kind.DATA_LOSS,
                 "FileSystemErrors",
-                f"The kernel found {int(errors.read_text())} errors in the file system on {path}: "
-                f"see its log. {_STAGE_ANEW}, which checks it.",
+                f"The kernel found {int(errors.read_text())} errors in the file system on {path}, "
+                f"which may be read-only now: see its log. {_STAGE_ANEW}, which checks it.",
             )
         return None
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 
 from csi_lvm_iscsi.diagnosis.host import Host
+from csi_lvm_iscsi.initiator.sessions import LOGGED_IN
 from csi_lvm_iscsi.model.errors import DriverError
 from csi_lvm_iscsi.model.findings import Finding, error, ok, warning
 from csi_lvm_iscsi.node import host_rules
@@ -82,6 +83,9 @@ class BystanderChecks:
         disks = {f"/dev/{disk.name}": disk for disk in self._disks()}
         if not disks or self._host.missing("lvm"):
             return [ok(check, "no volume is a physical volume to this host")]
+        if any(session.state != LOGGED_IN for session in self._sessions()):
+            # lvm would read its disk, and hang with a lock held.
+            return [ok(check, "not looked at while a session is cut")]
         completed = await self._host.run(
             *("lvm", "pvs", "--reportformat", "json", "--options", "pv_name,vg_name,vg_uuid")
         )

@@ -83,11 +83,12 @@ async def test_a_disk_that_is_offline(tmp_path: Path) -> None:
     assert "is transport-offline" in trouble.message
 
 
-async def test_a_file_system_that_an_error_made_read_only(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shown", ["ro", "rw,emergency_ro"])
+async def test_a_file_system_that_an_error_made_read_only(tmp_path: Path, shown: str) -> None:
     host, flows = await staged(tmp_path, EXT4)
     text = host.paths.mountinfo.read_text()
     device = f"/dev/{host.captured['disk']}"
-    host.paths.mountinfo.write_text(text.replace(f"{device} rw", f"{device} ro"))
+    host.paths.mountinfo.write_text(text.replace(f"{device} rw", f"{device} {shown}"))
     assert await reasons(flows, host.target) == ["FileSystemReadOnly"]
 
 
