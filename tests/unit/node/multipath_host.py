@@ -18,7 +18,8 @@ class MultipathHost(Host):
         self.all = self.captured
         by_portal = sorted(self.all["paths"], key=lambda path: str(_portal(path)))
         self.path: dict[str, dict[str, Any]] = {
-            _portal(path): {**path, "record": self.all["record"]} for path in by_portal
+            _portal(path): {"state": "running\n", "found": "", "record": self.all["record"], **path}
+            for path in by_portal
         }
         self.select(self.portals[0])
 
@@ -91,10 +92,6 @@ class MultipathHost(Host):
             file.write_text(self.captured["record"][name])
             return
         super()._change(argv)
-
-    def add_disk(self) -> None:
-        super().add_disk()
-        (self.scsi / "state").write_text("running\n")
 
     def answer_sysfs(self) -> None:
         for portal in self.portals:
