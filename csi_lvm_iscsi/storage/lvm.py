@@ -17,6 +17,7 @@ _FAILED = 5
 _EXISTS = "already exists in volume group"
 _NOT_FOUND = "Failed to find logical volume"
 _IN_USE = " in use"
+_SAME_SIZE = "matches existing size"
 # What lvcreate says when the pool, its metadata or the group has no room.
 _NO_SPACE = ("reached threshold", "insufficient free space", "Insufficient free space")
 
@@ -109,6 +110,14 @@ class Lvm:
                 ) from error
             raise
         return True
+
+    async def extend(self, name: str, size_bytes: int) -> None:
+        """Make a logical volume larger; one that has the size already is left."""
+        try:
+            await self._change("lvextend", "--size", f"{size_bytes}b", self._full_name(name))
+        except CommandFailed as error:
+            if not _said(error, _SAME_SIZE):
+                raise
 
     async def activate(self, name: str) -> None:
         """Make a logical volume active, or leave it so."""

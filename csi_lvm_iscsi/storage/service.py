@@ -152,6 +152,18 @@ class StorageService(storage_pb2_grpc.StorageServicer):
         """All volumes with the nodes that have them."""
         return storage_pb2.ListVolumesResponse(volumes=map(self._message, self._volumes.all()))
 
+    async def ExpandVolume(
+        self, request: storage_pb2.ExpandVolumeRequest, context: object
+    ) -> storage_pb2.Volume:
+        """Grow a volume, and make its exports show it."""
+        await self._upkeep.ready()
+        with self._in_flight.hold(request.volume_id, "ExpandVolume"):
+            volume = await self._volumes.expand(
+                request.volume_id, request.required_bytes, request.limit_bytes
+            )
+            await self._publications.restore(volume.id)
+            return self._message(volume)
+
     async def PublishVolume(
         self, request: storage_pb2.PublishVolumeRequest, context: object
     ) -> storage_pb2.Publication:

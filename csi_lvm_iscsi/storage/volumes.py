@@ -5,7 +5,7 @@ minute, and again whenever lvm contradicts it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
@@ -161,6 +161,28 @@ class Volumes:
             )
         self._volumes.pop(volume_id, None)
         self._changes += 1
+
+    async def expand(self, volume_id: str, required: int, limit: int) -> StoredVolume:
+        """Grow the volume to at least `required` bytes; one that is as large already is left.
+
+        Raises NotFound, OutOfRange where it is larger than the limit, or would be larger than the
+        pool.
+        """
+        volume = self.get(volume_id)
+        if limit and volume.size_bytes > limit:
+            raise OutOfRange(
+                f"Volume {volume_id} has {sizes.human(volume.size_bytes)} already, and cannot "
+                f"shrink to {sizes.human(limit)}."
+            )
+        report = self._known()
+        size = sizes.volume_size(max(required, volume.size_bytes), limit, report.extent_bytes)
+        if size > volume.size_bytes:
+            _check_pool_could_hold(size, report)
+            await self._lvm.extend(volume_id, size)
+            volume = replace(volume, size_bytes=size)
+            self._volumes[volume_id] = volume
+            self._changes += 1
+        return volume
 
     def device_path(self, volume_id: str) -> str:
         """Where the block device of a volume is while it is active."""
