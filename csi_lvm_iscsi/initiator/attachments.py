@@ -7,7 +7,7 @@ import structlog
 from csi_lvm_iscsi.initiator.devices import Device, Devices
 from csi_lvm_iscsi.initiator.node_records import NodeRecords
 from csi_lvm_iscsi.initiator.sessions import LOGGED_IN, Session, Sessions
-from csi_lvm_iscsi.model import chap, names
+from csi_lvm_iscsi.model import chap
 from csi_lvm_iscsi.model.errors import FailedPrecondition
 from csi_lvm_iscsi.model.publications import Publication
 
@@ -41,11 +41,12 @@ class Attachments:
     def stale_sessions(self, publication: Publication) -> tuple[Session, ...]:
         """The sessions of other publications of the volume."""
         user = chap.user(publication.volume_id, publication.nonce)
-        return tuple(s for s in self._sessions.of(publication.target) if s.user != user)
+        sessions = self._sessions.of_volume(publication.volume_id)
+        return tuple(session for session in sessions if session.user != user)
 
     def disks(self, volume_id: str) -> tuple[Device, ...]:
         """The disks that sessions of the volume have now."""
-        sessions = self._sessions.of(names.target_iqn(volume_id))
+        sessions = self._sessions.of_volume(volume_id)
         return tuple(disk for session in sessions for disk in self._devices.all(session))
 
     async def ensure_session(self, publication: Publication) -> Session:
@@ -111,14 +112,13 @@ class Attachments:
     async def release(self, volume_id: str) -> None:
         """Write out, remove the disks, log out and forget the records of a volume, whichever of
         them there are."""
-        target = names.target_iqn(volume_id)
-        for session in self._sessions.of(target):
+        for session in self._sessions.of_volume(volume_id):
             for device in self._devices.all(session):
                 await self._devices.flush(device)
                 if self._sessions.state(session) == LOGGED_IN:
                     await self._devices.remove(device)
             await self.drop(session)
-        await self._records.forget(target)
+        await self._records.forget(volume_id)
 
     def _check(self, publication: Publication, device: Device) -> None:
         self._devices.check_identity(device, publication.serial, publication.size_bytes)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from csi_lvm_iscsi.commands.runner import CommandFailed, Runner, Where
 from csi_lvm_iscsi.initiator.iscsiadm import Exit, explain
+from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.model.errors import DriverError
 from csi_lvm_iscsi.records import files
 
@@ -97,13 +98,16 @@ class NodeRecords:
                 ) from error
             files.write(path, _with_settings(record, settings).encode(), self._temporary)
 
-    async def forget(self, target: str) -> None:
-        """Remove the records of a target, if there are any, and what a killed write left: it may
-        hold a password."""
+    async def forget(self, volume_id: str) -> None:
+        """Remove the records of a volume's targets, if there are any, and what a killed write left:
+        it may hold a password."""
         async with self._lock:
             self._temporary.unlink(missing_ok=True)
-            if (self._directory / "nodes" / target).exists():
-                await self._run(target, "--op", "delete", expect=(Exit.SUCCESS, Exit.NO_OBJECTS))
+            for path in sorted((self._directory / "nodes").glob(f"{names.target_iqn(volume_id)}*")):
+                if names.volume_of_target(path.name) == volume_id:
+                    await self._run(
+                        path.name, "--op", "delete", expect=(Exit.SUCCESS, Exit.NO_OBJECTS)
+                    )
 
     async def _run(
         self, target: str, *arguments: str, expect: tuple[int, ...] = (Exit.SUCCESS,)

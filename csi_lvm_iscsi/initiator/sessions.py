@@ -1,5 +1,6 @@
 """iSCSI sessions: found in sysfs, begun and ended by iscsiadm."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from csi_lvm_iscsi.commands.runner import Completed, Runner, Where
 from csi_lvm_iscsi.commands.waiting import until
 from csi_lvm_iscsi.initiator.iscsiadm import Exit, explain
 from csi_lvm_iscsi.initiator.node_records import INTERFACE, LOGIN_SECONDS
+from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.model.errors import DriverError, FailedPrecondition, Unavailable
 
 LOGGED_IN = "LOGGED_IN"
@@ -47,8 +49,11 @@ class Sessions:
 
     def of(self, target: str) -> tuple[Session, ...]:
         """The sessions to a target, whatever their state."""
-        found = (self._read(entry, target) for entry in sorted(self._class.glob("session*")))
-        return tuple(session for session in found if session is not None)
+        return self._that(lambda name: name == target)
+
+    def of_volume(self, volume_id: str) -> tuple[Session, ...]:
+        """The sessions to any target of a volume, whatever their state."""
+        return self._that(lambda name: names.volume_of_target(name) == volume_id)
 
     def state(self, session: Session) -> str:
         """LOGGED_IN, FAILED (cut, being recovered) or FREE; empty where it is gone."""
@@ -107,10 +112,16 @@ class Sessions:
             "holds its device. Look at /proc/*/fd and at `lsblk`, then call again.",
         )
 
-    def _read(self, entry: Path, target: str) -> Session | None:
-        """A session to this target; None where it is to another, or vanishes while it is read."""
-        if _attribute(entry, "targetname") != target:
-            return None
+    def _that(self, matches: Callable[[str], bool]) -> tuple[Session, ...]:
+        found = (
+            self._read(entry)
+            for entry in sorted(self._class.glob("session*"))
+            if matches(_attribute(entry, "targetname"))
+        )
+        return tuple(session for session in found if session is not None)
+
+    def _read(self, entry: Path) -> Session | None:
+        """A session; None where it vanishes while it is read."""
         try:
             directory = (entry / "device").resolve(strict=True)
         except OSError:

@@ -102,13 +102,13 @@ class Upkeep:
         wrong = {
             volume_id
             for volume_id in volumes
-            if not self._publications.is_in_line(volume_id, targets.get(volume_id))
+            if not self._publications.is_in_line(volume_id, targets.get(volume_id, []))
         }
         with contextlib.suppress(TookTooLong):
             await until_async(
                 lambda: self._rebuild(wrong), _BUSY_SECONDS, "calls hold volumes for long"
             )
-        await self._exports.remove_stray_accounts(self._publications.published)
+        await self._exports.remove_stray_accounts(self._publications.users)
         if opened := await self._exports.open_portals():
             _log.info("exports are whole, portals open", volumes=len(volumes), portals=opened)
 

@@ -194,10 +194,10 @@ class Volumes:
         No process is started where it is active: the kernel's own name and uuid of the device
         tell that it is the logical volume of our group.
         """
-        device = self._active_device(volume_id)
+        device = self.active_device(volume_id)
         if device is None:
             await self._lvm.activate(volume_id)
-            device = self._active_device(volume_id)
+            device = self.active_device(volume_id)
         if device is None:
             raise Unavailable(
                 f"Volume {volume_id} was activated on storage host {self._host}, but its device "
@@ -205,7 +205,8 @@ class Volumes:
             )
         return device
 
-    def _active_device(self, volume_id: str) -> Device | None:
+    def active_device(self, volume_id: str) -> Device | None:
+        """The block device of a volume; None where it is not active."""
         dm_name = names.device_mapper_name(self._lvm.volume_group, volume_id)
         path = self.device_path(volume_id)
         try:

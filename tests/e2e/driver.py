@@ -44,6 +44,7 @@ class Volume:
     id: str
     name: str
     block: bool
+    mode: str = WRITER
     contexts: dict[str, dict[str, str]] = field(default_factory=dict)
     """The publish_context of each node that has it."""
 
@@ -62,7 +63,7 @@ class Volume:
 
     @property
     def capability(self) -> dict[str, Any]:
-        return capability(block=self.block)
+        return capability(block=self.block, mode=self.mode)
 
 
 class Driver:
@@ -88,15 +89,27 @@ class Driver:
             raise Refused(details["code"], details["message"]) from None
         return answer
 
-    def create(self, name: str, *, block: bool = True, size: int = 64 * MIB) -> Volume:
+    def create(
+        self, name: str, *, block: bool = True, size: int = 64 * MIB, mode: str = WRITER
+    ) -> Volume:
         """Create a volume, as for a new PVC."""
         answer = self.controller(
             "CreateVolume",
             name=name,
             capacity_range={"required_bytes": size},
-            volume_capabilities=[capability(block=block)],
+            volume_capabilities=[capability(block=block, mode=mode)],
         )
-        return Volume(answer["volume"]["volumeId"], name, block)
+        return Volume(answer["volume"]["volumeId"], name, block, mode)
+
+    def expand(self, volume: Volume, size: int) -> int:
+        """Grow a volume, as external-resizer does; its size then."""
+        answer = self.controller(
+            "ControllerExpandVolume",
+            volume_id=volume.id,
+            capacity_range={"required_bytes": size},
+            volume_capability=volume.capability,
+        )
+        return int(answer["capacityBytes"])
 
     def delete(self, volume: Volume) -> None:
         """Delete a volume."""
