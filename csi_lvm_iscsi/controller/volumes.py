@@ -79,6 +79,10 @@ class Volumes:
         """The pools of the hosts that answer, of this kind. Raises Unavailable where none does."""
         return [pool for _, pool in await self._candidates(parameters)]
 
+    async def expand(self, volume_id: str, required: int, limit: int) -> Volume:
+        """Grow the volume. Raises NotFound, OutOfRange where it cannot have such a size."""
+        return await self._owner(volume_id).expand(volume_id, required, limit)
+
     async def publish(
         self, volume_id: str, node_id: str, *, read_only: bool, shared: bool
     ) -> Publication:

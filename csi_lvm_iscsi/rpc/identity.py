@@ -20,12 +20,18 @@ class IdentityService(csi_pb2_grpc.IdentityServicer):
     async def GetPluginCapabilities(
         self, request: csi_pb2.GetPluginCapabilitiesRequest, context: object
     ) -> csi_pb2.GetPluginCapabilitiesResponse:
-        """There is a controller."""
+        """There is a controller, and volumes grow while they are in use."""
         controller = csi_pb2.PluginCapability.Service(
             type=csi_pb2.PluginCapability.Service.CONTROLLER_SERVICE
         )
+        expansion = csi_pb2.PluginCapability.VolumeExpansion(
+            type=csi_pb2.PluginCapability.VolumeExpansion.ONLINE
+        )
         return csi_pb2.GetPluginCapabilitiesResponse(
-            capabilities=[csi_pb2.PluginCapability(service=controller)]
+            capabilities=[
+                csi_pb2.PluginCapability(service=controller),
+                csi_pb2.PluginCapability(volume_expansion=expansion),
+            ]
         )
 
     async def Probe(self, request: csi_pb2.ProbeRequest, context: object) -> csi_pb2.ProbeResponse:
