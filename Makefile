@@ -47,6 +47,11 @@ e2e: install ## Tests in the lab, in two labs at once
 	@$(PY) -m tests.e2e.sanity
 	$(PY) -m pytest tests/e2e -m 'not slow' --numprocesses 2 --dist loadfile --durations 10
 
+.PHONY: test-growth
+test-growth: install ## 100 growths of a volume under a verifying writer, in the lab
+	@$(PY) -m tests.e2e.lab.prerequisites
+	$(PY) -m pytest tests/e2e/test_growth.py -m slow -s
+
 .PHONY: record
 record: install ## Kill the storage role after every action in the lab; record that for the unit tests
 	$(PY) -m pytest tests/e2e/test_crashes.py --record

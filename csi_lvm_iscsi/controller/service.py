@@ -31,6 +31,8 @@ _CAPABILITIES = (
     _Rpc.LIST_VOLUMES,
     _Rpc.LIST_VOLUMES_PUBLISHED_NODES,
     _Rpc.GET_CAPACITY,
+    _Rpc.EXPAND_VOLUME,
+    _Rpc.PUBLISH_READONLY,
     _Rpc.SINGLE_NODE_MULTI_WRITER,
     _Rpc.CREATE_DELETE_SNAPSHOT,
     _Rpc.LIST_SNAPSHOTS,
@@ -101,6 +103,25 @@ class ControllerService(csi_pb2_grpc.ControllerServicer):
         _require(volume_id=request.volume_id)
         await self._volumes.delete(request.volume_id)
         return csi_pb2.DeleteVolumeResponse()
+
+    async def ControllerExpandVolume(
+        self, request: csi_pb2.ControllerExpandVolumeRequest, context: object
+    ) -> csi_pb2.ControllerExpandVolumeResponse:
+        """Grow a volume, attached or not."""
+        _require(volume_id=request.volume_id)
+        if not request.HasField("capacity_range"):
+            raise InvalidArgument("The request has no capacity_range; set it.")
+        if request.HasField("volume_capability"):
+            capability_of(request.volume_capability).check()
+        volume = await self._volumes.expand(
+            request.volume_id,
+            request.capacity_range.required_bytes,
+            request.capacity_range.limit_bytes,
+        )
+        # Of raw block too: the node's kernel reads the size anew only when it is told to.
+        return csi_pb2.ControllerExpandVolumeResponse(
+            capacity_bytes=volume.size_bytes, node_expansion_required=True
+        )
 
     async def ControllerPublishVolume(
         self, request: csi_pb2.ControllerPublishVolumeRequest, context: object

@@ -160,10 +160,6 @@ class Volumes:
             await self._sources.take_back(borrowed, host, volume_id)
             await host.delete(volume_id, source_taken_back=True)
 
-    async def expand(self, volume_id: str, required: int, limit: int) -> Volume:
-        """Grow the volume. Raises NotFound for an unknown one."""
-        return await self._owner(volume_id).expand(volume_id, required, limit)
-
     async def get(self, volume_id: str) -> Volume:
         """Find the volume. Raises NotFound, or Unavailable where its host does not answer."""
         return await self._owner(volume_id).get(volume_id)
@@ -182,6 +178,10 @@ class Volumes:
         """The zone of the storage host that has the volume; empty: there are no zones."""
         host = self._inventory.owner(volume_id)
         return host.entry.zone if host else ""
+
+    async def expand(self, volume_id: str, required: int, limit: int) -> Volume:
+        """Grow the volume. Raises NotFound, OutOfRange where it cannot have such a size."""
+        return await self._owner(volume_id).expand(volume_id, required, limit)
 
     async def publish(
         self, volume_id: str, node_id: str, *, read_only: bool, shared: bool

@@ -11,7 +11,7 @@ from csi_lvm_iscsi.initiator.maps import Map, Maps
 from csi_lvm_iscsi.initiator.node_records import NodeRecords
 from csi_lvm_iscsi.initiator.paths import Paths, Wanted, missing_of, settled
 from csi_lvm_iscsi.initiator.sessions import LOGGED_IN, Session, Sessions
-from csi_lvm_iscsi.model import chap, names
+from csi_lvm_iscsi.model import chap
 from csi_lvm_iscsi.model.errors import FailedPrecondition
 from csi_lvm_iscsi.model.health import Kind, Trouble
 from csi_lvm_iscsi.model.publications import LUN, Publication
@@ -49,7 +49,8 @@ class Attachments:
     def stale_sessions(self, publication: Publication) -> tuple[Session, ...]:
         """The sessions of other publications of the volume."""
         user = chap.user(publication.volume_id, publication.nonce)
-        return tuple(s for s in self._sessions.of(publication.target) if s.user != user)
+        sessions = self._sessions.of_volume(publication.volume_id)
+        return tuple(session for session in sessions if session.user != user)
 
     def stale_disks(self, publication: Publication) -> tuple[Device, ...]:
         """The disks and maps that other publications of the volume left."""
@@ -59,7 +60,7 @@ class Attachments:
 
     def disks(self, volume_id: str) -> tuple[Device, ...]:
         """The maps of the volume, and the disks that its sessions have now."""
-        sessions = self._sessions.of(names.target_iqn(volume_id))
+        sessions = self._sessions.of_volume(volume_id)
         disks = (disk for session in sessions for disk in self._devices.all(session))
         return (*self._maps.of(volume_id), *disks)
 
@@ -165,9 +166,9 @@ class Attachments:
         FailedPrecondition where the volume has no disk here, or one that is smaller still,
         Unavailable where no session works.
         """
-        for session in self._sessions.of(names.target_iqn(volume_id)):
+        for session in self._sessions.of_volume(volume_id):
             nonce = session.user.removeprefix(chap.user_prefix(volume_id))
-            wanted = Wanted(volume_id, nonce, size_bytes)
+            wanted = Wanted(volume_id, nonce, size_bytes, session.target)
             device = self._disk_of(session, wanted)
             if device is None:
                 continue
@@ -204,14 +205,13 @@ class Attachments:
     async def release(self, volume_id: str) -> None:
         """Write out, remove the disks, log out and forget the records of a volume, whichever of
         them there are."""
-        target = names.target_iqn(volume_id)
         for map_ in self._maps.of(volume_id):
             await self._devices.flush(map_)
             await self._maps.remove(map_)
-        _, errors = await settled(map(self._end, self._sessions.of(target)))
+        _, errors = await settled(map(self._end, self._sessions.of_volume(volume_id)))
         if errors:
             raise errors[0]
-        await self._records.forget(target)
+        await self._records.forget(volume_id)
 
     async def _end(self, session: Session) -> None:
         # What was written through a map was written out with it, and a path whose cut was not

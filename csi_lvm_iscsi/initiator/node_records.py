@@ -7,6 +7,7 @@ from pathlib import Path
 
 from csi_lvm_iscsi.commands.runner import CommandFailed, Runner, Where
 from csi_lvm_iscsi.initiator.iscsiadm import Exit, explain
+from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.model import portals as model_portals
 from csi_lvm_iscsi.model.errors import DriverError
 from csi_lvm_iscsi.records import files
@@ -118,18 +119,30 @@ class NodeRecords:
             found.append(model_portals.portal(address, int(port)))
         return tuple(found)
 
+    def target_of(self, volume_id: str) -> str:
+        """The target of a volume that a record was written for last; empty: there is none."""
+        found = [
+            path
+            for path in (self._directory / "nodes").glob(f"{names.target_iqn(volume_id)}*")
+            if names.volume_of_target(path.name) == volume_id
+        ]
+        return max(found, key=lambda path: path.stat().st_mtime).name if found else ""
+
     def _path(self, target: str, portal: str) -> Path:
         """The file of a record, which iscsiadm names after the address without brackets."""
         address, port = model_portals.split(portal)
         return self._directory / "nodes" / target / f"{address},{port}"
 
-    async def forget(self, target: str) -> None:
-        """Remove the records of a target, if there are any, and what a killed write left: it may
-        hold a password."""
+    async def forget(self, volume_id: str) -> None:
+        """Remove the records of a volume's targets, if there are any, and what a killed write left:
+        it may hold a password."""
         async with self._lock:
             self._temporary.unlink(missing_ok=True)
-            if (self._directory / "nodes" / target).exists():
-                await self._run(target, "--op", "delete", expect=(Exit.SUCCESS, Exit.NO_OBJECTS))
+            for path in sorted((self._directory / "nodes").glob(f"{names.target_iqn(volume_id)}*")):
+                if names.volume_of_target(path.name) == volume_id:
+                    await self._run(
+                        path.name, "--op", "delete", expect=(Exit.SUCCESS, Exit.NO_OBJECTS)
+                    )
 
     async def _run(
         self, target: str, *arguments: str, expect: tuple[int, ...] = (Exit.SUCCESS,)

@@ -10,6 +10,7 @@ from csi_lvm_iscsi.initiator.maps import Map, Maps
 from csi_lvm_iscsi.initiator.node_records import REPLACEMENT_SECONDS
 from csi_lvm_iscsi.initiator.paths import Paths, Wanted
 from csi_lvm_iscsi.initiator.sessions import Session
+from csi_lvm_iscsi.model import chap
 from csi_lvm_iscsi.model.errors import Busy, DriverError
 from csi_lvm_iscsi.model.in_flight import InFlight
 
@@ -59,9 +60,8 @@ class PathUpkeep:
 
     async def _look_at(self, map_: Map, by_user: Mapping[str, Sequence[Session]]) -> None:
         try:
-            wanted = Wanted(map_.volume_id, map_.nonce, self._maps.size(map_))
             queueing = await self._maps.is_queueing(map_)
-            sessions = by_user.get(wanted.user, ())
+            sessions = by_user.get(chap.user(map_.volume_id, map_.nonce), ())
             if not queueing and not sessions:
                 return  # it was given up for good, and waits for its last user
             states = await self._maps.paths(map_)
@@ -72,7 +72,7 @@ class PathUpkeep:
             )
             if self._is_due(map_):
                 untaken = takes_io - states.keys() or self._paths.is_without_disk(sessions)
-                await self._complete(map_, wanted, sessions, untaken=bool(untaken))
+                await self._complete(map_, sessions, untaken=bool(untaken))
         except Busy:
             pass  # a call is at work on the volume
         except DriverError as error:
@@ -106,11 +106,11 @@ class PathUpkeep:
             await self._maps.set_queueing(map_, on=False)
             _log.error("no path: I/O is given up", map=map_.name, volume_id=map_.volume_id)
 
-    async def _complete(
-        self, map_: Map, wanted: Wanted, sessions: Sequence[Session], *, untaken: bool
-    ) -> None:
+    async def _complete(self, map_: Map, sessions: Sequence[Session], *, untaken: bool) -> None:
         """Log in where a portal lacks a session and answers, and take in the disks that are not in
         the map."""
+        target = self._paths.target_of(map_, sessions)
+        wanted = Wanted(map_.volume_id, map_.nonce, self._maps.size(map_), target)
         found = await self._paths.lost_and_found(wanted, sessions)
         if found or untaken:
             with self._hold(map_):

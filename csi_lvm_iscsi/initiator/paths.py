@@ -1,7 +1,7 @@
 """The paths to a volume with several portals: a session at each, and one map over their disks."""
 
 import asyncio
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self, TypeVar
 
@@ -30,16 +30,14 @@ class Wanted:
     volume_id: str
     nonce: str
     size_bytes: int
+    target: str
 
     @classmethod
     def of(cls, publication: Publication) -> Self:
         """What was published."""
-        return cls(publication.volume_id, publication.nonce, publication.size_bytes)
-
-    @property
-    def target(self) -> str:
-        """Its iSCSI target."""
-        return names.target_iqn(self.volume_id)
+        return cls(
+            publication.volume_id, publication.nonce, publication.size_bytes, publication.target
+        )
 
     @property
     def user(self) -> str:
@@ -66,7 +64,7 @@ class Paths:
 
     def sessions(self, wanted: Wanted) -> tuple[Session, ...]:
         """The sessions of the publication, whatever their state."""
-        return tuple(s for s in self._sessions.of(wanted.target) if s.user == wanted.user)
+        return tuple(s for s in self._sessions.of_volume(wanted.volume_id) if s.user == wanted.user)
 
     def sessions_by_user(self) -> dict[str, list[Session]]:
         """The sessions of all volumes, read once for many maps."""
@@ -74,6 +72,11 @@ class Paths:
         for session in self._sessions.ours():
             found.setdefault(session.user, []).append(session)
         return found
+
+    def target_of(self, map_: Map, sessions: Sequence[Session]) -> str:
+        """The target that a map's paths lead to: of its sessions or, where it has none, as its
+        records say."""
+        return sessions[0].target if sessions else self._records.target_of(map_.volume_id)
 
     def working(self, sessions: Iterable[Session]) -> list[Session]:
         """Those that are logged in."""

@@ -9,9 +9,8 @@ from csi_lvm_iscsi.commands.runner import Completed, Runner, Where
 from csi_lvm_iscsi.commands.waiting import until
 from csi_lvm_iscsi.initiator.iscsiadm import Exit, explain
 from csi_lvm_iscsi.initiator.node_records import INTERFACE, LOGIN_SECONDS, REPLACEMENT_SECONDS
-from csi_lvm_iscsi.model import portals
+from csi_lvm_iscsi.model import names, portals
 from csi_lvm_iscsi.model.errors import DriverError, FailedPrecondition, Unavailable
-from csi_lvm_iscsi.model.names import IQN_PREFIX
 
 LOGGED_IN = "LOGGED_IN"
 # A killed iscsiadm does not stop iscsid, which would still make the session: so this is more than
@@ -34,6 +33,9 @@ class Session:
     id: int
     host: int
     """The number of its SCSI host: with iscsi_tcp each session has its own."""
+
+    target: str
+    """The name of its target."""
 
     user: str
     """The CHAP user it logged in with, hence whose publication it is of."""
@@ -60,9 +62,13 @@ class Sessions:
         """The sessions to a target, whatever their state."""
         return tuple(self._all(lambda found: found == target))
 
+    def of_volume(self, volume_id: str) -> tuple[Session, ...]:
+        """The sessions to any target of a volume, whatever their state."""
+        return tuple(self._all(lambda found: names.volume_of_target(found) == volume_id))
+
     def ours(self) -> tuple[Session, ...]:
         """The sessions to all targets of this driver."""
-        return tuple(self._all(lambda found: found.startswith(f"{IQN_PREFIX}:")))
+        return tuple(self._all(lambda found: bool(names.volume_of_target(found))))
 
     def _all(self, is_wanted: Callable[[str], bool]) -> Iterator[Session]:
         for entry in sorted(self._class.glob("session*")):
@@ -135,6 +141,7 @@ class Sessions:
         return Session(
             id=int(entry.name.removeprefix("session")),
             host=int(directory.parent.name.removeprefix("host")),
+            target=_attribute(entry, "targetname"),
             user=_attribute(entry, "username"),
             portal=_portal(directory),
             alone=_attribute(entry, "recovery_tmo") == str(REPLACEMENT_SECONDS),

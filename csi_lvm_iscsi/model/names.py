@@ -101,9 +101,26 @@ def device_mapper_name(volume_group: str, logical_volume: str) -> str:
     return f"{volume_group.replace('-', '--')}-{logical_volume.replace('-', '--')}"
 
 
-def target_iqn(volume: str) -> str:
-    """The iSCSI target of a volume: one target per volume."""
-    return f"{IQN_PREFIX}:{volume}"
+def target_iqn(volume: str, node: str = "") -> str:
+    """The iSCSI target of a volume; where several nodes may have it, that of one of the nodes.
+
+    A volume id has no colon, so the volume that a target is of can be told (`volume_of_target`).
+    """
+    if not node:
+        return f"{IQN_PREFIX}:{volume}"
+    name = f"{IQN_PREFIX}:{volume}:{node}"
+    plain = (
+        len(name) <= _MAX_IQN_BYTES
+        and _PLAIN_NAME.fullmatch(node)
+        and not node.startswith(_HASHED_MARK)
+    )
+    return name if plain else f"{IQN_PREFIX}:{volume}:{_HASHED_MARK}{_node_hash(node)}"
+
+
+def volume_of_target(iqn: str) -> str:
+    """The id of the volume that a target is of; empty where it is none of ours."""
+    ours = f"{IQN_PREFIX}:"
+    return iqn.removeprefix(ours).partition(":")[0] if iqn.startswith(ours) else ""
 
 
 def initiator_iqn(node: str) -> str:
@@ -115,7 +132,7 @@ def initiator_iqn(node: str) -> str:
     plain = f"{IQN_PREFIX}:node.{node.lower()}"
     if len(plain) <= _MAX_IQN_BYTES and re.fullmatch(r"[a-z0-9.:-]+", plain) and node.islower():
         return plain
-    return f"{IQN_PREFIX}:node-hash.{hashlib.sha256(node.encode()).hexdigest()[:40]}"
+    return f"{IQN_PREFIX}:node-hash.{_node_hash(node)}"
 
 
 def serial(volume: str) -> str:
@@ -126,6 +143,10 @@ def serial(volume: str) -> str:
     first 20.
     """
     return hashlib.sha256(volume.encode()).hexdigest()[:31]
+
+
+def _node_hash(node: str) -> str:
+    return hashlib.sha256(node.encode()).hexdigest()[:40]
 
 
 def encode_tag(text: str) -> str:

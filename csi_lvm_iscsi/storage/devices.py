@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from csi_lvm_iscsi.model import names
-from csi_lvm_iscsi.model.errors import FailedPrecondition, Unavailable
+from csi_lvm_iscsi.model.errors import FailedPrecondition, NotFound, Unavailable
 from csi_lvm_iscsi.storage.catalog import Catalog
 from csi_lvm_iscsi.storage.stored import StoredSnapshot, StoredVolume
 
@@ -38,10 +38,13 @@ class Devices:
             )
         return await self.ensure(stored.volume_group, stored.logical_volume)
 
-    def path_of(self, stored_id: str) -> str:
-        """Where the device of a volume or snapshot is while it is active. Raises NotFound."""
-        stored = self._stored(stored_id)
-        return path(stored.volume_group, stored.logical_volume)
+    def active(self, stored_id: str) -> Device | None:
+        """The device of a volume or snapshot; None where it is not active, or there is none."""
+        try:
+            stored = self._stored(stored_id)
+        except NotFound:
+            return None
+        return self._active(stored.volume_group, stored.logical_volume)
 
     async def ensure(self, volume_group: str, logical_volume: str) -> Device:
         """The device of a logical volume, made active if it was not.

@@ -7,17 +7,23 @@ import structlog
 from csi_lvm_iscsi.model import chap, names, portals
 from csi_lvm_iscsi.model.errors import FailedPrecondition
 from csi_lvm_iscsi.model.publications import LUN
+from csi_lvm_iscsi.storage.devices import Device
 from csi_lvm_iscsi.storage.fencing import Fence
 from csi_lvm_iscsi.storage.grants import Grant
 from csi_lvm_iscsi.storage.portals import Portals
 from csi_lvm_iscsi.storage.tgt.socket import TgtError
-from csi_lvm_iscsi.storage.tgt.target import LogicalUnit, Target, Tgtd
+from csi_lvm_iscsi.storage.tgt.target import READY, LogicalUnit, Target, Tgtd, shown_megabytes
 
 _log = structlog.get_logger()
 
 
 class Exports:
-    """One target per published volume. Callers hold the volume (`model.in_flight`)."""
+    """One target per grant. Callers hold the volume (`model.in_flight`).
+
+    Nodes that share a volume have a target each, never one together: a login in progress
+    remembers nothing of its target but the tid, so that only a target that goes keeps out for
+    certain who was about to come in.
+    """
 
     def __init__(
         self, tgtd: Tgtd, fence: Fence, portals: Portals, keys: Mapping[str, bytes]
@@ -27,55 +33,74 @@ class Exports:
         self._portals = portals
         self._keys = keys
 
-    async def ensure(self, volume_id: str, grants: Sequence[Grant], device: str) -> None:
-        """Make the target serve `device` to exactly the nodes of `grants`.
+    async def ensure(self, volume_id: str, grants: Sequence[Grant], device: Device) -> None:
+        """Make tgtd serve `device` to exactly the nodes of `grants`.
 
-        A target with anything else about it is taken down first, and everyone cut off: a grant that
-        is gone may have a session, and a killed call may have left a part. The account comes before
-        the name, so that there is never a target that lets an initiator in without CHAP.
+        First everyone without a grant is cut off: such a one may have a session, whether or not a
+        killed call left a part. Then each target that is wrong is taken down, and made anew at
+        once, so that its node notices nothing but a pause: this is also how a volume grows, as
+        tgtd reads the size of a device only when it opens it.
         """
-        target = await self._tgtd.target(names.target_iqn(volume_id))
-        if target is not None and not _fits(target, volume_id, grants, device):
+        held = await self._withdraw_all_but(volume_id, grants)
+        for grant in grants:
+            await self._serve(held.get(grant.target(volume_id)), volume_id, grant, device)
+
+    async def remove(self, volume_id: str, kept: Sequence[Grant] = ()) -> None:
+        """Fence everyone off the volume but the nodes of `kept`, whose targets are not touched;
+        gone already is fine."""
+        await self._withdraw_all_but(volume_id, kept)
+        # A killed publish may have made an account, and not bound it yet.
+        users = {chap.user(volume_id, grant.nonce) for grant in kept}
+        for user in await self._tgtd.accounts():
+            if user.startswith(chap.user_prefix(volume_id)) and user not in users:
+                await self._tgtd.delete_account(user)
+
+    async def _withdraw_all_but(self, volume_id: str, grants: Sequence[Grant]) -> dict[str, Target]:
+        """Take down the targets of the volume that are of no grant; the others, by their names."""
+        targets = await self._tgtd.targets_of(names.target_iqn(volume_id))
+        held = {target.iqn: target for target in targets}
+        for iqn in sorted(held.keys() - {grant.target(volume_id) for grant in grants}):
+            await self._withdraw(held.pop(iqn))
+        return held
+
+    async def _serve(
+        self, target: Target | None, volume_id: str, grant: Grant, device: Device
+    ) -> None:
+        """Make the target that one node has, unless it is there and right."""
+        if target is not None and _is_right(target, volume_id, grant, device):
+            return
+        # Before anything is taken down that could not be made again.
+        password = self._password(volume_id, grant)
+        if target is not None and not _fits(target, volume_id, grant, device):
             await self._withdraw(target)
             target = None
         if target is None:
-            target = await self._create(volume_id, device)
-        for grant in grants:
-            await self._admit(target, volume_id, grant)
-
-    async def _admit(self, target: Target, volume_id: str, grant: Grant) -> None:
+            target = await self._create(volume_id, grant, device)
+        # The account comes before the name: a target without one lets initiators in without CHAP.
         user = chap.user(volume_id, grant.nonce)
         if user not in target.accounts:
-            await self._tgtd.create_account(user, self._password(volume_id, grant))
+            await self._tgtd.create_account(user, password)
             await self._tgtd.bind_account(target.tid, user)
         initiator = names.initiator_iqn(grant.node_id)
         if initiator not in target.acl:
             await self._tgtd.allow(target.tid, initiator)
 
-    async def remove(self, volume_id: str) -> None:
-        """Fence everyone off the volume and remove its target; gone already is fine."""
-        target = await self._tgtd.target(names.target_iqn(volume_id))
-        if target is not None:
-            await self._withdraw(target)
-        await self._remove_accounts(chap.user_prefix(volume_id))
-
-    async def targets(self) -> dict[str, Target]:
+    async def targets(self) -> dict[str, list[Target]]:
         """The targets of volumes, by volume id."""
-        ours = f"{names.IQN_PREFIX}:"
-        targets = await self._tgtd.targets()
-        return {
-            iqn.removeprefix(ours): each for iqn, each in targets.items() if iqn.startswith(ours)
-        }
+        found: dict[str, list[Target]] = {}
+        for iqn, target in (await self._tgtd.targets()).items():
+            if volume_id := names.volume_of_target(iqn):
+                found.setdefault(volume_id, []).append(target)
+        return found
 
-    async def remove_stray_accounts(self, published: Callable[[], set[str]]) -> int:
-        """Remove accounts of ours whose volume is not published; how many there were.
+    async def remove_stray_accounts(self, granted: Callable[[], set[str]]) -> int:
+        """Remove accounts of ours that are of no grant; how many there were.
 
         tgtd is asked first: a grant is written before its account is made, so an account that is
-        listed belongs to a volume that is `published` by then, or is stray.
+        listed is among the `granted` by then, or is stray.
         """
-        users = await self._tgtd.accounts()
-        prefixes = tuple(map(chap.user_prefix, published()))
-        stray = [user for user in users if chap.is_user(user) and not user.startswith(prefixes)]
+        listed = [user for user in await self._tgtd.accounts() if chap.is_user(user)]
+        stray = set(listed) - granted()
         for user in stray:
             await self._tgtd.delete_account(user)
         return len(stray)
@@ -104,23 +129,18 @@ class Exports:
                 opened.append(portal)
         return opened
 
-    async def _create(self, volume_id: str, device: str) -> Target:
-        target = Target(
-            await self._tgtd.create_target(names.target_iqn(volume_id)), names.target_iqn(volume_id)
+    async def _create(self, volume_id: str, grant: Grant, device: Device) -> Target:
+        iqn = grant.target(volume_id)
+        target = Target(await self._tgtd.create_target(iqn), iqn)
+        await self._tgtd.create_unit(target.tid, device.path)
+        await self._tgtd.identify_unit(
+            target.tid, names.serial(volume_id), read_only=grant.read_only
         )
-        await self._tgtd.create_unit(target.tid, device)
-        await self._tgtd.identify_unit(target.tid, names.serial(volume_id))
         return target
 
     async def _withdraw(self, target: Target) -> None:
         await self._fence.cut_off(target)
         await self._tgtd.delete_target(target.tid)
-
-    async def _remove_accounts(self, prefix: str) -> None:
-        """Remove accounts that a killed publish made but did not bind yet."""
-        for user in await self._tgtd.accounts():
-            if user.startswith(prefix):
-                await self._tgtd.delete_account(user)
 
     def _password(self, volume_id: str, grant: Grant) -> str:
         try:
@@ -134,21 +154,37 @@ class Exports:
         return chap.password(key, volume_id, grant.node_id, grant.nonce)
 
 
-def is_in_line(target: Target | None, volume_id: str, grants: Sequence[Grant], device: str) -> bool:
-    """Whether tgtd holds for a volume just what it should."""
-    if target is None:
-        return not grants
-    complete = len(target.accounts) == len(target.acl) == len(grants) > 0
-    return complete and _fits(target, volume_id, grants, device)
+def is_in_line(
+    targets: Sequence[Target], volume_id: str, grants: Sequence[Grant], device: Device | None
+) -> bool:
+    """Whether tgtd holds for a volume just what it should; no device is one that is not active."""
+    if not grants or device is None:
+        return not grants and not targets
+    held = {target.iqn: target for target in targets}
+    wanted = {grant.target(volume_id): grant for grant in grants}
+    return held.keys() == wanted.keys() and all(
+        _is_right(target, volume_id, wanted[iqn], device) for iqn, target in held.items()
+    )
 
 
-def _fits(target: Target, volume_id: str, grants: Sequence[Grant], device: str) -> bool:
+def _is_right(target: Target, volume_id: str, grant: Grant, device: Device) -> bool:
+    complete = len(target.accounts) == len(target.acl) == 1
+    return complete and _fits(target, volume_id, grant, device)
+
+
+def _fits(target: Target, volume_id: str, grant: Grant, device: Device) -> bool:
     """Whether nothing about the target is wrong, though something may be missing."""
     serial = names.serial(volume_id)
-    users = {chap.user(volume_id, grant.nonce) for grant in grants}
-    allowed = {names.initiator_iqn(grant.node_id) for grant in grants}
+    unit = LogicalUnit(
+        path=device.path,
+        serial=serial,
+        identifier=serial,
+        megabytes=shown_megabytes(device.size_bytes),
+        read_only=grant.read_only,
+    )
     return (
-        target.units.get(LUN) == LogicalUnit(path=device, serial=serial, identifier=serial)
-        and users.issuperset(target.accounts)
-        and allowed.issuperset(target.acl)
+        target.state == READY
+        and target.units.get(LUN) == unit
+        and {chap.user(volume_id, grant.nonce)}.issuperset(target.accounts)
+        and {names.initiator_iqn(grant.node_id)}.issuperset(target.acl)
     )

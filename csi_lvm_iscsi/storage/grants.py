@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.records.directory import RecordDirectory
 
 
@@ -20,6 +21,13 @@ class Grant:
     node_id: str
     nonce: str
     key_id: str
+    read_only: bool = False
+    shared: bool = False
+    """Whether other nodes may have the volume at the same time."""
+
+    def target(self, volume_id: str) -> str:
+        """The name of the target that is for this grant alone."""
+        return names.target_iqn(volume_id, self.node_id if self.shared else "")
 
 
 Grants = tuple[Grant, ...]

@@ -1,9 +1,14 @@
 """Publishing a volume to a node and taking it back: first the durable grant, then the export."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-from csi_lvm_iscsi.model import names
-from csi_lvm_iscsi.model.errors import FailedPrecondition, NotFound, Unavailable
+from csi_lvm_iscsi.model import chap, names
+from csi_lvm_iscsi.model.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    Unavailable,
+)
 from csi_lvm_iscsi.model.publications import LUN, Publication
 from csi_lvm_iscsi.storage.devices import Devices
 from csi_lvm_iscsi.storage.exports import Exports, is_in_line
@@ -40,33 +45,52 @@ class Publications:
         """The ids of all volumes that are published."""
         return set(self._grants.all())
 
+    def users(self) -> set[str]:
+        """The CHAP users of all publications."""
+        return {
+            chap.user(volume_id, grant.nonce)
+            for volume_id, grants in self._grants.all().items()
+            for grant in grants
+        }
+
     async def publish(
         self, volume_id: str, node_id: str, *, read_only: bool, shared: bool
     ) -> Publication:
         """Export the volume to the node. Raises NotFound, FailedPrecondition where another node
-        has it."""
+        has it and not both share it, AlreadyExists where the node has it in another way."""
+        if names.is_snapshot_id(volume_id) and not read_only:
+            raise InvalidArgument(f"{volume_id} is a snapshot: it is published read-only.")
         portals = self._portals.known()
-        for other in self.nodes_of(volume_id):
-            if other != node_id:
-                raise FailedPrecondition(
-                    f"Volume {volume_id} is published to node {other}: unpublish it there first."
-                )
-        device = await self._devices.of(volume_id)
-        if not self._grants.of(volume_id):
-            self._grants.set(volume_id, [Grant(node_id, self._new_nonce(), self._newest_key())])
         grants = self._grants.of(volume_id)
-        await self._exports.ensure(volume_id, grants, device.path)
+        grant = self._grant(volume_id, node_id, read_only=read_only, shared=shared)
+        device = await self._devices.of(volume_id)
+        if grant not in grants:
+            grants = (*grants, grant)
+            self._grants.set(volume_id, grants)
+        await self._exports.ensure(volume_id, grants, device)
         return Publication(
             volume_id=volume_id,
             node_id=node_id,
-            target=names.target_iqn(volume_id),
+            target=grant.target(volume_id),
             portals=portals,
             lun=LUN,
             serial=names.serial(volume_id),
             size_bytes=device.size_bytes,
-            nonce=grants[0].nonce,
-            key_id=grants[0].key_id,
+            nonce=grant.nonce,
+            key_id=grant.key_id,
+            read_only=grant.read_only,
         )
+
+    def _grant(self, volume_id: str, node_id: str, *, read_only: bool, shared: bool) -> Grant:
+        """The grant that the node has, or is to have."""
+        grants = self._grants.of(volume_id)
+        for grant in grants:
+            if grant.node_id == node_id:
+                _check_same(volume_id, grant, read_only=read_only, shared=shared)
+                return grant
+        for other in grants:
+            _check_shared(volume_id, other, read_only=read_only, shared=shared)
+        return Grant(node_id, self._new_nonce(), self._newest_key(), read_only, shared)
 
     async def unpublish(self, volume_id: str, node_id: str) -> None:
         """Fence the node (an empty name: every node) off the volume; not published is fine.
@@ -78,7 +102,7 @@ class Publications:
         kept = tuple(grant for grant in grants if node_id not in ("", grant.node_id))
         if kept != grants:
             self._grants.set(volume_id, kept)
-        await self.restore(volume_id)
+        await self._exports.remove(volume_id, kept)
 
     async def ensure_unpublished(self, volume_id: str) -> None:
         """Have nothing exported of a volume that is to be deleted. Raises FailedPrecondition where
@@ -90,23 +114,19 @@ class Publications:
             )
         await self.restore(volume_id)
 
-    def is_in_line(self, volume_id: str, target: Target | None) -> bool:
-        """Whether `target`, as tgtd showed it, follows the grants of the volume."""
+    def is_in_line(self, volume_id: str, targets: Sequence[Target]) -> bool:
+        """Whether `targets`, as tgtd showed them, follow the grants and the size of the volume."""
         grants = self._grants.of(volume_id)
-        if not grants:
-            return target is None
-        try:
-            device = self._devices.path_of(volume_id)
-        except NotFound:
-            return False  # restoring it tells why
-        return is_in_line(target, volume_id, grants, device)
+        device = self._devices.active(volume_id) if grants else None
+        return is_in_line(targets, volume_id, grants, device)
 
     async def restore(self, volume_id: str) -> None:
-        """Make tgtd's state follow the grants of one volume."""
+        """Make tgtd's state follow the grants of one volume, and its size: to be called when it has
+        grown. The nodes notice nothing but a pause."""
         grants = self._grants.of(volume_id)
         if grants:
             device = await self._devices.of(volume_id)
-            await self._exports.ensure(volume_id, grants, device.path)
+            await self._exports.ensure(volume_id, grants, device)
         else:
             await self._exports.remove(volume_id)
 
@@ -117,3 +137,26 @@ class Publications:
                 "--chap-keys."
             )
         return max(self._keys)
+
+
+def _check_same(volume_id: str, grant: Grant, *, read_only: bool, shared: bool) -> None:
+    if (grant.read_only, grant.shared) != (read_only, shared):
+        raise AlreadyExists(
+            f"Volume {volume_id} is published to node {grant.node_id} already, "
+            f"{_way(read_only=grant.read_only, shared=grant.shared)}, not "
+            f"{_way(read_only=read_only, shared=shared)}: unpublish it there first."
+        )
+
+
+def _check_shared(volume_id: str, other: Grant, *, read_only: bool, shared: bool) -> None:
+    if not (shared and other.shared and other.read_only == read_only):
+        raise FailedPrecondition(
+            f"Volume {volume_id} is published to node {other.node_id}, "
+            f"{_way(read_only=other.read_only, shared=other.shared)}, and cannot be published "
+            f"{_way(read_only=read_only, shared=shared)} to another: unpublish it there first."
+        )
+
+
+def _way(*, read_only: bool, shared: bool) -> str:
+    nodes = "several nodes" if shared else "one node"
+    return f"{'read-only' if read_only else 'writable'} for {nodes}"

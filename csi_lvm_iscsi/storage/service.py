@@ -129,13 +129,14 @@ class StorageService(storage_pb2_grpc.StorageServicer):
     async def ExpandVolume(
         self, request: storage_pb2.ExpandVolumeRequest, context: object
     ) -> storage_pb2.Volume:
-        """Grow a volume."""
+        """Grow a volume, and make its exports show it."""
         await self._upkeep.ready()
         await self._catalog.look_for(request.volume_id)
         with self._in_flight.hold(request.volume_id, "ExpandVolume"):
             volume = await self._volumes.expand(
                 request.volume_id, request.required_bytes, request.limit_bytes
             )
+            await self._publications.restore(volume.id)
             return self._message(volume)
 
     async def PublishVolume(

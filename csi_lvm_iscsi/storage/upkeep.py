@@ -105,7 +105,7 @@ class Upkeep:
         wrong = {
             volume_id
             for volume_id in volumes
-            if not self._publications.is_in_line(volume_id, targets.get(volume_id))
+            if not self._publications.is_in_line(volume_id, targets.get(volume_id, []))
         }
         orphans = set(targets) - self._publications.published()
         self.state.broken = 0
@@ -113,7 +113,7 @@ class Upkeep:
             await until_async(
                 lambda: self._rebuild(wrong), _BUSY_SECONDS, "calls hold volumes for long"
             )
-        strays = await self._exports.remove_stray_accounts(self._publications.published)
+        strays = await self._exports.remove_stray_accounts(self._publications.users)
         self.state.orphan_targets, self.state.orphan_accounts = len(orphans), strays
         self.state.compared_at = time.time()
         if opened := await self._exports.open_portals():

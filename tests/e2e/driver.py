@@ -110,6 +110,7 @@ class Driver:
         block: bool = True,
         size: int = 64 * MIB,
         fs_type: str = "",
+        mode: str = WRITER,
         source: str = "",
         **parameters: str,
     ) -> Volume:
@@ -118,7 +119,7 @@ class Driver:
         request: dict[str, Any] = {
             "name": name,
             "capacity_range": {"required_bytes": size},
-            "volume_capabilities": [capability(block=block, fs_type=fs_type)],
+            "volume_capabilities": [capability(block=block, fs_type=fs_type, mode=mode)],
             "parameters": parameters,
         }
         if source:
@@ -126,7 +127,17 @@ class Driver:
         answer = insist(
             lambda: self.controller("CreateVolume", **request), *(["ABORTED"] if source else [])
         )
-        return Volume(answer["volume"]["volumeId"], name, block, fs_type=fs_type)
+        return Volume(answer["volume"]["volumeId"], name, block, fs_type=fs_type, mode=mode)
+
+    def expand(self, volume: Volume, size: int) -> int:
+        """Grow a volume, as external-resizer does; its size then."""
+        answer = self.controller(
+            "ControllerExpandVolume",
+            volume_id=volume.id,
+            capacity_range={"required_bytes": size},
+            volume_capability=volume.capability,
+        )
+        return int(answer["capacityBytes"])
 
     def delete(self, volume: Volume) -> None:
         """Delete a volume."""
@@ -194,24 +205,22 @@ class Driver:
         """Take it away from the pod."""
         self.node(node, "NodeUnpublishVolume", volume_id=volume.id, target_path=volume.target_path)
 
-    def expand(self, volume: Volume, node: str, size: int) -> None:
-        """Grow a volume that a pod on `node` uses, as external-resizer and kubelet do."""
-        capacity = {"required_bytes": size}
-        self.controller(
-            "ControllerExpandVolume",
-            volume_id=volume.id,
-            capacity_range=capacity,
-            volume_capability=volume.capability,
-        )
+    def expand_on(self, volume: Volume, node: str, size: int) -> None:
+        """Have a node take note of a volume's new size, as kubelet does."""
         self.node(
             node,
             "NodeExpandVolume",
             volume_id=volume.id,
             volume_path=volume.target_path,
             staging_target_path=volume.staging_path,
-            capacity_range=capacity,
+            capacity_range={"required_bytes": size},
             volume_capability=volume.capability,
         )
+
+    def grow(self, volume: Volume, node: str, size: int) -> None:
+        """Grow a volume that a pod on `node` uses."""
+        self.expand(volume, size)
+        self.expand_on(volume, node, size)
 
     def attach(self, volume: Volume, node: str) -> None:
         """All that happens until a pod on `node` sees the volume."""

@@ -24,7 +24,7 @@ def test_the_storage_role_killed_after_every_action(
     storage.exec("pkill", "-STOP", "-f", "csi_lvm_iscsi storage").check()
     try:
         command = f"cd {CHECKOUT} && exec {sys.executable} -m tests.e2e.crashes"
-        recorded = json.loads(storage.exec("sh", "-c", command, timeout=500).check().stdout)
+        recorded = json.loads(storage.exec("sh", "-c", command, timeout=1500).check().stdout)
     finally:
         storage.exec("pkill", "-CONT", "-f", "csi_lvm_iscsi storage").check()
     for scenario, recordings in recorded.items():

@@ -64,7 +64,7 @@ def test_from_a_pod_to_a_guest_and_back(
         "sda begins with: written by a pod",
         *written(range(1, WRITES + 1)),
     ]
-    driver.expand(volume, "compute-1", GROWN)
+    driver.grow(volume, "compute-1", GROWN)
     guest.resize(serial, GROWN)
     last = GROWN // BLOCK - 1
     assert guest.hear(f"block {last} ") == [

@@ -20,15 +20,21 @@ _NOP_COUNT = 2
 
 _MAX_TID = 2**31 - 1
 _INDENT = 4  # `_TAB1` in usr/target.c
+READY = "ready"  # `target_state` in usr/target.c
 
 
 @dataclass(frozen=True, slots=True)
 class LogicalUnit:
-    """A logical unit of a target: the backing device and the serial number that it shows."""
+    """A logical unit of a target: the backing device, and what initiators see of it."""
 
     path: str
     serial: str
     identifier: str
+    megabytes: int
+    """Its size as tgtd shows it: see `shown_megabytes`."""
+
+    read_only: bool
+    online: bool = True
 
 
 @dataclass(slots=True)
@@ -37,6 +43,7 @@ class Target:
 
     tid: int
     iqn: str
+    state: str = READY
     units: dict[int, LogicalUnit] = field(default_factory=dict)
     accounts: list[str] = field(default_factory=list)
     acl: list[str] = field(default_factory=list)
@@ -70,16 +77,15 @@ class Tgtd:
         text = await self._management.request(Mode.TARGET, Op.SHOW, tid=ALL_TARGETS)
         return {target.iqn: target for target in parse_targets(text)}
 
-    async def target(self, iqn: str) -> Target | None:
-        """One target. tgtd has no way to ask for one, so of its long answer only that is read."""
+    async def targets_of(self, iqn: str) -> list[Target]:
+        """The target of this name, and those whose names go on with a colon. tgtd has no way to
+        ask for some only, so of its long answer just these are read."""
         text = await self._management.request(Mode.TARGET, Op.SHOW, tid=ALL_TARGETS)
-        title = text.find(f": {iqn}\n")
-        if title < 0:
-            return None
-        begin = text.rfind("Target ", 0, title)
-        end = text.find("\nTarget ", title)
-        (target,) = parse_targets(text[begin : end if end >= 0 else None])
-        return target
+        return [
+            target
+            for title in re.finditer(rf"^Target \d+: {re.escape(iqn)}[:\n]", text, re.MULTILINE)
+            for target in parse_targets(_section(text, title.start()))
+        ]
 
     async def create_target(self, iqn: str) -> int:
         """Make an empty target, which nobody may log in to; its tid."""
@@ -103,15 +109,13 @@ class Tgtd:
             Mode.LOGICAL_UNIT, Op.NEW, f"path={path},bstype=rdwr,bsoflags=direct", tid=tid, lun=LUN
         )
 
-    async def identify_unit(self, tid: int, serial: str) -> None:
-        """Give the logical unit its identity."""
-        await self._management.request(
-            Mode.LOGICAL_UNIT,
-            Op.UPDATE,
-            f"vendor_id={VENDOR},product_id={PRODUCT},scsi_sn={serial},scsi_id={serial}",
-            tid=tid,
-            lun=LUN,
-        )
+    async def identify_unit(self, tid: int, serial: str, *, read_only: bool) -> None:
+        """Give the logical unit its identity. One that is read-only refuses all writes with DATA
+        PROTECT, and tells so in MODE SENSE (usr/sbc.c)."""
+        settings = f"vendor_id={VENDOR},product_id={PRODUCT},scsi_sn={serial},scsi_id={serial}"
+        if read_only:
+            settings += ",readonly=1"
+        await self._management.request(Mode.LOGICAL_UNIT, Op.UPDATE, settings, tid=tid, lun=LUN)
 
     async def accounts(self) -> list[str]:
         """The CHAP users of all targets."""
@@ -187,6 +191,18 @@ class Tgtd:
                 raise
 
 
+def shown_megabytes(size_bytes: int) -> int:
+    """A size as tgtd shows it, rounded to millions of bytes (usr/target.c, print_disksize)."""
+    sectors = size_bytes // 512
+    return (sectors - (sectors // 625 - 974)) // 1950
+
+
+def _section(text: str, begin: int) -> str:
+    """What `show` tells of one target, from its title on."""
+    end = text.find("\nTarget ", begin)
+    return text[begin : end if end >= 0 else None]
+
+
 def parse_targets(text: str) -> list[Target]:
     """Read `--mode target --op show`: sections by indentation (usr/target.c, show_all)."""
     targets: list[Target] = []
@@ -199,13 +215,20 @@ def parse_targets(text: str) -> list[Target]:
             targets.append(Target(int(key.removeprefix("Target ")), value))
         elif depth == 1:
             section = line.strip()
+        elif section == "System information:" and key == "State":
+            targets[-1].state = value
         elif section == "LUN information:" and depth == 2:
             unit = {"lun": value}
         elif section == "LUN information:":
             unit[key] = value
             if key == "Backing store path":
                 targets[-1].units[int(unit["lun"])] = LogicalUnit(
-                    value, unit["SCSI SN"], unit["SCSI ID"]
+                    path=value,
+                    serial=unit["SCSI SN"],
+                    identifier=unit["SCSI ID"],
+                    megabytes=int(unit["Size"].partition(" MB")[0]),
+                    read_only=unit["Readonly"] == "Yes",
+                    online=unit["Online"] == "Yes",
                 )
         elif section == "Account information:":
             targets[-1].accounts.append(line.strip())

@@ -1,4 +1,5 @@
-"""Runs in a storage host, whose own role is stopped meanwhile; prints one JSON of all recordings.
+"""Runs in a storage host, whose own role is stopped meanwhile; prints one JSON of all recordings,
+or of those of the scenarios that are named.
 
 For each scenario: the verb undisturbed; then, for each n, the verb killed after its n-th action,
 the role started again and the verb called again. With each the state that it ends in.
@@ -11,6 +12,7 @@ import json
 import os
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +22,15 @@ from csi_lvm_iscsi.storage.lvm import Lvm
 from csi_lvm_iscsi.storage.tgt.socket import ManagementSocket
 from csi_lvm_iscsi.storage.tgt.target import Tgtd
 from tests.boundary import Action, Recorder
-from tests.scenarios import SCENARIOS, Scenario, call
+from tests.scenarios import FIRST_TID, SCENARIOS, SECOND_TID, Scenario, call, tids
 
 KILLED = 137
-FIRST_TID, SECOND_TID = 1001, 1002
 
 
 def main() -> None:
     logs.configure(verbose=False)
-    print(json.dumps({name: record(each) for name, each in SCENARIOS.items()}, indent=1))
+    chosen = sys.argv[1:] or SCENARIOS
+    print(json.dumps({name: record(SCENARIOS[name]) for name in chosen}, indent=1))
 
 
 def record(scenario: Scenario) -> dict[str, Any]:
@@ -46,7 +48,7 @@ def record_one(scenario: Scenario, kill_after: int | None) -> dict[str, Any]:
     """One life: what comes before, the verb (killed), the verb again (if killed), the state."""
     with tempfile.TemporaryDirectory() as directory:
         state = Path(directory)
-        before = {verb: attempt(verb, state, FIRST_TID, None) for verb in scenario.before}
+        before = {verb: attempt(verb, state, tid, None) for verb, tid in tids(scenario).items()}
         actions = attempt(scenario.verb, state, FIRST_TID, kill_after)
         again = attempt(scenario.verb, state, SECOND_TID, None) if kill_after else []
         end = asyncio.run(observe(state))
@@ -98,10 +100,10 @@ async def observe(state: Path) -> dict[str, Any]:
             for each in report.logical_volumes.values()
         ],
         "targets": [
-            [target.iqn, sorted(target.units), target.units[1].path, target.accounts, target.acl]
-            for target in (await tgtd.targets()).values()
+            [target.iqn, asdict(target.units[1]), target.state, target.accounts, target.acl]
+            for _, target in sorted((await tgtd.targets()).items())
         ],
-        "accounts": await tgtd.accounts(),
+        "accounts": sorted(await tgtd.accounts()),
         "grants": {
             path.name: json.loads(path.read_text()) for path in (state / "grants").glob("*")
         },

@@ -65,7 +65,7 @@ def _grow(scene: Scene, volume: Volume, guest: Guest, serial: str) -> None:
         "volume larger and tgt's unit with it, the node asks for the new size of its disk, and "
         "QEMU tells the guest, which writes to the new end."
     )
-    scene.driver.expand(volume, SECOND_NODE, GROWN)
+    scene.driver.grow(volume, SECOND_NODE, GROWN)
     guest.resize(serial, GROWN)
     said = guest.hear(f"block {LAST_BLOCK} ")
     _show(scene, said)

@@ -33,7 +33,8 @@ async def test_half_a_write_is_no_portal_for_iscsiadm_and_is_removed(tmp_path: P
         resource.setrlimit(resource.RLIMIT_FSIZE, _UNLIMITED)
     written = [path.name for path in (host.paths.iscsi / "nodes" / TARGET).iterdir()]
     assert written == list(host.captured["record"])
-    await records.forget(TARGET)
+    await records.forget(VOLUME)
+    assert list((host.paths.iscsi / "nodes").iterdir()) == []
     assert [path.name for path in host.paths.iscsi.iterdir()] == ["nodes"]
 
 

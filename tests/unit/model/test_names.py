@@ -80,3 +80,23 @@ def test_names_that_csi_forbids(name: str) -> None:
 def test_a_serial_is_31_hexadecimal_digits(volume: str) -> None:
     assert len(names.serial(volume)) == 31
     int(names.serial(volume), 16)
+
+
+node_names = st.text(min_size=1, max_size=253)
+
+
+@given(csi_names, node_names, node_names)
+def test_nodes_that_share_a_volume_have_a_target_each(name: str, one: str, other: str) -> None:
+    volume = names.volume_id(UUID, name)
+    target = names.target_iqn(volume, one)
+    assert set(target) <= set("abcdefghijklmnopqrstuvwxyz0123456789.-:")
+    assert len(target) <= 223
+    assert (
+        names.volume_of_target(target) == volume == names.volume_of_target(names.target_iqn(volume))
+    )
+    assert target != names.target_iqn(volume)
+    assert (target == names.target_iqn(volume, other)) == (one == other)
+
+
+def test_targets_of_others_are_of_no_volume() -> None:
+    assert names.volume_of_target("iqn.2001-04.com.example:disk") == ""

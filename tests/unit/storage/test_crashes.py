@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
+from csi_lvm_iscsi.commands.runner import Completed
 from csi_lvm_iscsi.model import names
 from tests.boundary import Action, Killed, Player
-from tests.scenarios import NAME, SCENARIOS, call
+from tests.scenarios import FIRST_TID, NAME, SCENARIOS, SECOND_TID, call, tids
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts"
-FIRST_TID, SECOND_TID = 1001, 1002
 RECORDED: dict[str, dict[str, Any]] = {
     name: json.loads((TRANSCRIPTS / f"{name}.json").read_text()) for name in SCENARIOS
 }
@@ -36,11 +36,11 @@ async def test_the_same_actions_and_the_same_end(
 ) -> None:
     devices = tmp_path / "devices"
     _show_device(devices, _uuid(life["actions"]))
-    for verb, actions in life["before"].items():
-        await _play(verb, actions, tmp_path, FIRST_TID)
+    for verb, tid in tids(SCENARIOS[scenario]).items():
+        await _play(verb, life["before"][verb], tmp_path, tid)
     verb = SCENARIOS[scenario].verb
     if life["again"]:
-        player = Player(life["actions"], killed=True)
+        player = GrowingPlayer(devices, life["actions"], killed=True)
         with pytest.raises(Killed):
             await call(verb, player, player, tmp_path, tid=FIRST_TID, device_root=devices)
         await _play(verb, life["again"], tmp_path, SECOND_TID)
@@ -51,8 +51,23 @@ async def test_the_same_actions_and_the_same_end(
     assert life["state"] == RECORDED[scenario]["undisturbed"]["state"]
 
 
+class GrowingPlayer(Player):
+    """Plays a recording back; where lvm made the volume larger, sysfs shows it."""
+
+    def __init__(self, devices: Path, actions: list[Action], *, killed: bool = False) -> None:
+        super().__init__(actions, killed=killed)
+        self._size = devices / "sys/block/dm-5/size"
+
+    async def run(self, *argv: str, **options: Any) -> Completed:  # noqa: ANN401
+        """See Runner.run."""
+        if argv[1] == "lvextend":
+            size = argv[argv.index("--size") + 1]
+            self._size.write_text(f"{int(size.removesuffix('b')) // 512}\n")
+        return await super().run(*argv, **options)
+
+
 async def _play(verb: str, actions: list[Action], state: Path, tid: int) -> None:
-    player = Player(actions)
+    player = GrowingPlayer(state / "devices", actions)
     await call(verb, player, player, state, tid=tid, device_root=state / "devices")
     assert player.left() == []
 
