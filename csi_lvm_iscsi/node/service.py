@@ -20,7 +20,7 @@ from csi_lvm_iscsi.initiator.reach import Probe, connects
 from csi_lvm_iscsi.initiator.sessions import Sessions
 from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.model.access import Capability
-from csi_lvm_iscsi.model.errors import InvalidArgument
+from csi_lvm_iscsi.model.errors import InvalidArgument, NotFound
 from csi_lvm_iscsi.model.health import Trouble
 from csi_lvm_iscsi.model.in_flight import InFlight
 from csi_lvm_iscsi.model.publications import Publication
@@ -214,7 +214,7 @@ class NodeService(csi_pb2_grpc.NodeServicer):
         _require(request, "volume_id", "volume_path")
         size = await self._flows.expansion.expand(
             request.volume_id,
-            _path(request.volume_path),
+            _volume_path(request.volume_path),
             request.capacity_range.required_bytes,
             request.capacity_range.limit_bytes,
         )
@@ -225,7 +225,9 @@ class NodeService(csi_pb2_grpc.NodeServicer):
     ) -> csi_pb2.NodeGetVolumeStatsResponse:
         """How full it is."""
         _require(request, "volume_id", "volume_path")
-        stats = await self._flows.volume_stats.stats(request.volume_id, _path(request.volume_path))
+        stats = await self._flows.volume_stats.stats(
+            request.volume_id, _volume_path(request.volume_path)
+        )
         usage = [_usage(csi_pb2.VolumeUsage.BYTES, stats.bytes)]
         if stats.inodes is not None:
             usage.append(_usage(csi_pb2.VolumeUsage.INODES, stats.inodes))
@@ -238,7 +240,7 @@ class NodeService(csi_pb2_grpc.NodeServicer):
         _require(request, "volume_id")
         path = request.volume_publish_path or request.staging_target_path
         troubles = await self._flows.volume_stats.health(
-            request.volume_id, _path(path) if path else None
+            request.volume_id, _volume_path(path) if path else None
         )
         return csi_pb2.NodeGetVolumeHealthResponse(
             volume_health=csi_pb2.VolumeHealth(
@@ -299,3 +301,12 @@ def _path(text: str) -> Path:
     if not path.is_absolute():
         raise InvalidArgument(f"The path {text!r} is not absolute: give it from / on.")
     return path.parent.resolve() / path.name
+
+
+def _volume_path(text: str) -> Path:
+    """Where a volume is said to be. csi-sanity has it that none is where the path is relative:
+    NotFound, not InvalidArgument."""
+    try:
+        return _path(text)
+    except InvalidArgument as error:
+        raise NotFound(str(error)) from None

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from csi_lvm_iscsi.model.errors import InvalidArgument
+from csi_lvm_iscsi.model.errors import InvalidArgument, NotFound
 from csi_lvm_iscsi.node.service import NodeService
 from csi_lvm_iscsi.rpc.pb import csi_pb2
 from tests.unit.node.host import Host, published
@@ -62,6 +62,19 @@ async def test_requests_that_can_never_be_served(
     host = Host(tmp_path, "blank")
     with pytest.raises(InvalidArgument):
         await service(host).NodeStageVolume(stage_request(host, **changed), None)
+
+
+async def test_no_volume_is_on_a_relative_path(tmp_path: Path) -> None:
+    host = Host(tmp_path, "blank", "blank")
+    async with host.running():
+        await service(host).NodeStageVolume(stage_request(host), None)
+    volume, path = published().volume_id, "some/path"
+    stats = csi_pb2.NodeGetVolumeStatsRequest(volume_id=volume, volume_path=path)
+    with pytest.raises(NotFound, match="not absolute"):
+        await service(host).NodeGetVolumeStats(stats, None)
+    expand = csi_pb2.NodeExpandVolumeRequest(volume_id=volume, volume_path=path)
+    with pytest.raises(NotFound, match="not absolute"):
+        await service(host).NodeExpandVolume(expand, None)
 
 
 async def test_information_waits_for_nothing(tmp_path: Path) -> None:
