@@ -44,11 +44,22 @@ unit: install ## Unit tests
 .PHONY: e2e
 e2e: install ## Tests in the lab, in two labs at once
 	@$(PY) -m tests.e2e.lab.prerequisites
+	@$(PY) -m tests.e2e.sanity
 	$(PY) -m pytest tests/e2e -m 'not slow' --numprocesses 2 --dist loadfile --durations 10
 
 .PHONY: record
 record: install ## Kill the storage role after every action in the lab; record that for the unit tests
 	$(PY) -m pytest tests/e2e/test_crashes.py --record
+
+.PHONY: sanity
+sanity: install ## csi-sanity three times in a row, each in a new lab and in another order
+	@$(PY) -m tests.e2e.sanity
+	@for run in 1 2 3; do echo "== run $$run of 3"; $(PY) -m pytest tests/e2e/test_sanity.py || exit; done
+
+.PHONY: conformance
+conformance: install ## Write what came of csi-sanity to docs/conformance.md
+	@$(PY) -m tests.e2e.sanity
+	$(PY) -m pytest tests/e2e/test_sanity.py --record
 
 .PHONY: bench
 bench: install ## Time of our RPCs beside the bare commands, alternating, in one lab run

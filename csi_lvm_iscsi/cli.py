@@ -11,6 +11,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, start_http_server
 
+from csi_lvm_iscsi import doctor
 from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.model.errors import DriverError
 from csi_lvm_iscsi.rpc import logs
@@ -67,6 +68,7 @@ async def _controller(arguments: argparse.Namespace, registry: CollectorRegistry
 
 
 async def _storage(arguments: argparse.Namespace, registry: CollectorRegistry) -> None:
+    from csi_lvm_iscsi.commands.measured import MeasuredRunner
     from csi_lvm_iscsi.commands.runner import ProcessRunner
     from csi_lvm_iscsi.storage import instance
     from csi_lvm_iscsi.storage.pools import Limits, Place
@@ -92,10 +94,12 @@ async def _storage(arguments: argparse.Namespace, registry: CollectorRegistry) -
             extend_by=arguments.extend_by,
         ),
     )
-    await serve(settings, ProcessRunner(inherit=(lock,)), registry)
+    runner = MeasuredRunner(ProcessRunner(inherit=(lock,)), registry)
+    await serve(settings, runner, registry)
 
 
 async def _node(arguments: argparse.Namespace, registry: CollectorRegistry) -> None:
+    from csi_lvm_iscsi.commands.measured import MeasuredRunner
     from csi_lvm_iscsi.commands.runner import ProcessRunner
     from csi_lvm_iscsi.node.service import Settings, serve
 
@@ -106,7 +110,7 @@ async def _node(arguments: argparse.Namespace, registry: CollectorRegistry) -> N
         state_directory=arguments.state_dir,
         zone=arguments.zone,
     )
-    await serve(settings, ProcessRunner(), registry)
+    await serve(settings, MeasuredRunner(ProcessRunner(), registry), registry)
 
 
 async def _adopt(arguments: argparse.Namespace, _: CollectorRegistry) -> None:
@@ -254,6 +258,7 @@ def _parser() -> argparse.ArgumentParser:
     adopt.add_argument(
         "--block", action="store_true", help="a raw block volume, though it has a file system"
     )
+    doctor.add_to(roles)
     return parser
 
 

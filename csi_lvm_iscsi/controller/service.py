@@ -11,13 +11,14 @@ from csi_lvm_iscsi.controller.messages import (
     volume_entry,
     volume_message,
 )
+from csi_lvm_iscsi.controller.metrics import controller_metrics
 from csi_lvm_iscsi.controller.placement import ANYWHERE, Reach
 from csi_lvm_iscsi.controller.snapshots import Snapshots
 from csi_lvm_iscsi.controller.volumes import Volumes
 from csi_lvm_iscsi.model.access import check_all
 from csi_lvm_iscsi.model.errors import InvalidArgument
 from csi_lvm_iscsi.model.parameters import Parameters
-from csi_lvm_iscsi.rpc import server
+from csi_lvm_iscsi.rpc import metrics, server
 from csi_lvm_iscsi.rpc.capabilities import capability_of
 from csi_lvm_iscsi.rpc.identity import IdentityService
 from csi_lvm_iscsi.rpc.pb import csi_pb2, csi_pb2_grpc
@@ -44,6 +45,7 @@ async def serve(endpoint: str, inventory: Inventory, registry: CollectorRegistry
     service = ControllerService(  # type: ignore[abstract]
         Volumes(inventory), Snapshots(inventory), zones=inventory.has_zones
     )
+    metrics.register(registry, lambda: controller_metrics(inventory.hosts))
 
     def add_services(grpc_server: aio.Server) -> None:
         identity = IdentityService(zones=inventory.has_zones)

@@ -155,9 +155,15 @@ class Volumes:
         if host is None:
             _log.warning("no storage host has its volume group: taken as deleted", id=volume_id)
             return
-        borrowed = await host.delete(volume_id)
-        if borrowed:
-            await self._sources.take_back(borrowed, host, volume_id)
+        source_id, kept = await host.delete(volume_id)
+        if source_id:
+            try:
+                await self._sources.take_back(source_id, host, volume_id)
+            except Unavailable as error:
+                if kept:
+                    raise
+                _log.warning("what was lent of a source stays lent", id=source_id, error=str(error))
+        if kept:
             await host.delete(volume_id, source_taken_back=True)
 
     async def expand(self, volume_id: str, required: int, limit: int) -> Volume:
@@ -203,7 +209,7 @@ class Volumes:
 
     def _owner(self, volume_id: str) -> StorageHost:
         host = self._inventory.owner(volume_id)
-        if host is None:
+        if host is None or names.is_snapshot_id(volume_id):
             raise NotFound(
                 f"There is no volume {volume_id}: no storage host of the inventory has its volume "
                 "group."

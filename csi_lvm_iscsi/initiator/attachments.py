@@ -9,6 +9,7 @@ from csi_lvm_iscsi.initiator.node_records import NodeRecords
 from csi_lvm_iscsi.initiator.sessions import LOGGED_IN, Session, Sessions
 from csi_lvm_iscsi.model import chap, names
 from csi_lvm_iscsi.model.errors import FailedPrecondition
+from csi_lvm_iscsi.model.health import Kind, Trouble
 from csi_lvm_iscsi.model.publications import Publication
 
 _log = structlog.get_logger()
@@ -79,6 +80,7 @@ class Attachments:
             await self._devices.remove(device)
             device = await self._devices.appear(session, publication.lun)
             self._check(publication, device)
+        await self._devices.forbid_write_same(device)
         return device
 
     async def find_disk(self, publication: Publication) -> Device:
@@ -97,6 +99,34 @@ class Attachments:
         await self._devices.refresh(device)
         self._check(publication, device)
         return device
+
+    def trouble(self, publication: Publication) -> Trouble | None:
+        """What keeps the disk of a publication from working; None: nothing. It starts no I/O."""
+        session = self.session(publication)
+        device = self._devices.find(session, publication.lun) if session else None
+        if session is None or device is None:
+            return Trouble(
+                Kind.INACCESSIBLE,
+                "DiskGone",
+                "The disk of the volume is gone from this node: its session was ended. End the "
+                "pods that use it, so that it is staged anew.",
+            )
+        if self._sessions.state(session) != LOGGED_IN:
+            return Trouble(
+                Kind.INACCESSIBLE,
+                "SessionCut",
+                f"The session to {publication.portals[0]} is cut and being recovered: bring the "
+                "storage host back, or look at the network between.",
+            )
+        state = self._devices.state(device)
+        if state != "running":
+            return Trouble(
+                Kind.INACCESSIBLE,
+                "DiskOffline",
+                f"The disk {device.path} of the volume is {state or 'gone'}: its I/O fails. See "
+                "the kernel's log; end the pods that use it, so that it is staged anew.",
+            )
+        return None
 
     async def drop(self, session: Session) -> None:
         """End a session whose data must not be written any more, without waiting for its disk.

@@ -127,14 +127,7 @@ class Devices:
         scsi_rescan_device; drivers/scsi/scsi.c, scsi_attach_vpd), and the size (drivers/scsi/sd.c,
         sd_rescan). Of a disk that does not answer the kernel keeps what it knew.
         """
-        await self._write(
-            device,
-            "rescan",
-            "1",
-            _REFRESH_SECONDS,
-            f"{device.path} does not tell its serial number: its storage host does not answer. "
-            "Call again.",
-        )
+        await self._write(device, "rescan", "1", _REFRESH_SECONDS, _hangs(device))
 
     def check_identity(self, device: Device, serial: str, size_bytes: int) -> None:
         """Raise FailedPrecondition unless this is the published disk. It may have grown."""
@@ -147,12 +140,35 @@ class Devices:
                 f"{device.path} has the serial number {found!r}, the volume has {serial!r}: it is "
                 "another disk and is left alone. See what the storage host exports as this target."
             )
-        size = int((device.scsi / "block" / device.name / "size").read_text()) * _SECTOR
+        size = self.size(device)
         if size < size_bytes:
             raise FailedPrecondition(
                 f"{device.path} has {human(size)}, the volume {human(size_bytes)}: it is left "
                 "alone. See what the storage host exports as this target."
             )
+
+    def size(self, device: Device) -> int:
+        """The size of a disk in bytes, as the kernel knows it since the last scan or rescan."""
+        return int((device.scsi / "block" / device.name / "size").read_text()) * _SECTOR
+
+    def state(self, device: Device) -> str:
+        """running, blocked (its session is cut), offline and others (drivers/scsi/scsi_sysfs.c,
+        sdev_states); empty where it is gone."""
+        try:
+            return (device.scsi / "state").read_text().strip()
+        except OSError:
+            return ""
+
+    async def forbid_write_same(self, device: Device) -> None:
+        """Have the kernel zero blocks of a disk by writing zeros, not with WRITE SAME.
+
+        tgtd writes the blocks of a WRITE SAME one by one, 512 bytes each (fujita/tgt,
+        usr/bs_rdwr.c, bs_rdwr_request). And from 1.0.90 a thin unit promises that unmapped blocks
+        read as zeros, which is not so for parts of a chunk of a thin pool: Linux would unmap where
+        it is asked for zeros, and show the old data (drivers/scsi/sd.c, SD_ZERO_WS16_UNMAP).
+        """
+        attribute = f"scsi_disk/{device.scsi.name}/max_write_same_blocks"
+        await self._write(device, attribute, "0", _REFRESH_SECONDS, _hangs(device))
 
     async def flush(self, device: Device, seconds: float = _FLUSH_SECONDS) -> None:
         """Write out what is cached of a disk.
@@ -230,6 +246,13 @@ def _flush(device: Device) -> None:
                 "role that was killed. End that use, or wait for it; then call again."
             ) from error
         _log.warning("cached writes are lost", device=device.name, error=str(error))
+
+
+def _hangs(device: Device) -> str:
+    return (
+        f"{device.path} does not tell its serial number: its storage host does not answer. Call "
+        "again."
+    )
 
 
 def _stays(device: Device) -> str:

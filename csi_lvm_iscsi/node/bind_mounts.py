@@ -51,7 +51,7 @@ class BindMounts:
         volume = publication.volume_id
         check_volume_id(volume)
         with self._in_flight.hold(volume, "NodePublishVolume"):
-            self._check_staged(publication, capability)
+            self._check_staged(publication, staging_path, capability)
             device = await self._attachments.find_disk(publication)
             if capability.access_mode == "SINGLE_NODE_SINGLE_WRITER":
                 self._check_unpublished(volume, device, staging_path, target_path)
@@ -65,7 +65,9 @@ class BindMounts:
                     f"{staged.number if staged else 'nothing'}: call NodeUnstageVolume, then "
                     "NodeStageVolume."
                 )
-            await self._bind(staging_path, target_path, device, read_only=read_only)
+            await self._bind(
+                staging_path, target_path, device, read_only=read_only or staged.read_only
+            )
 
     async def unpublish(self, volume: str, target_path: Path) -> None:
         """Have nothing on `target_path` any more, and the path itself gone. OK, with the path left
@@ -76,22 +78,24 @@ class BindMounts:
             await self._mounts.unmount(target_path)
             _remove_mount_point(target_path)
 
-    def _check_staged(self, publication: Publication, capability: Capability) -> None:
+    def _check_staged(
+        self, publication: Publication, staging_path: Path, capability: Capability
+    ) -> None:
         record = self._records.read(publication.volume_id)
         if record is None:
             raise FailedPrecondition(
                 f"Volume {publication.volume_id} is not staged on this node: call NodeStageVolume."
             )
-        if record.nonce != publication.nonce:
+        if record.publication.nonce != publication.nonce:
             raise FailedPrecondition(
                 f"Volume {publication.volume_id} is staged for an earlier publication: call "
                 "NodeUnstageVolume, then NodeStageVolume."
             )
-        if record.file_system != capability.file_system:
+        asked = Staged.begin(publication, staging_path, capability, record.boot_id)
+        if record.way != asked.way:
             raise FailedPrecondition(
-                f"Volume {publication.volume_id} is staged as {record.file_system or 'raw block'}, "
-                f"not as {capability.file_system or 'raw block'}: call NodeUnstageVolume, then "
-                "NodeStageVolume."
+                f"Volume {publication.volume_id} is staged as {record.way}, not as {asked.way}: "
+                "call NodeUnstageVolume, then NodeStageVolume."
             )
 
     def _check_unpublished(

@@ -9,6 +9,7 @@ from csi_lvm_iscsi.records import files
 
 _log = structlog.get_logger()
 _RELOAD_SECONDS = 10.0
+FILE = "59-csi-lvm-iscsi.rules"
 
 # What a guest writes to its disk (a PV, an md member, a file system with the label of ours) must
 # mean nothing to the host. The rules that would act on it, as Debian 12 has them:
@@ -21,7 +22,7 @@ _RELOAD_SECONDS = 10.0
 # SYSTEMD_READY=0 would do some of it too, but systemd unmounts what is mounted from a device when
 # that property changes to 0, which it would for the volumes in use when this rule is first loaded.
 # ATTRS looks at the parents also: partitions that a guest made are covered.
-_RULE = """\
+RULE = """\
 # Written by csi-lvm-iscsi: disks of volumes belong to pods and virtual machines, not to this host.
 SUBSYSTEM=="block", KERNEL=="sd*", SUBSYSTEMS=="scsi", ATTRS{vendor}=="CSILVM*", \
 ENV{UDEV_DISABLE_PERSISTENT_STORAGE_RULES_FLAG}="1", ENV{nompath}="1", ENV{UDISKS_IGNORE}="1"
@@ -30,11 +31,11 @@ ENV{UDEV_DISABLE_PERSISTENT_STORAGE_RULES_FLAG}="1", ENV{nompath}="1", ENV{UDISK
 
 async def ensure(runner: Runner, paths: HostPaths) -> None:
     """Write the rule and have udevd read it. Where no udevd runs, there is nobody to mislead."""
-    rule = paths.udev_rules / "59-csi-lvm-iscsi.rules"
-    if rule.exists() and rule.read_text() == _RULE:
+    rule = paths.udev_rules / FILE
+    if rule.exists() and rule.read_text() == RULE:
         return
     rule.parent.mkdir(parents=True, exist_ok=True)
-    files.write(rule, _RULE.encode())
+    files.write(rule, RULE.encode())
     try:
         await runner.run(
             "udevadm", "control", "--reload", where=Where.HOST, seconds=_RELOAD_SECONDS

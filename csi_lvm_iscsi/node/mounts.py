@@ -32,6 +32,9 @@ class Mount:
 
     file_system: str
 
+    file_system_read_only: bool
+    """Of the file system: it was mounted so, or an error made it so."""
+
 
 class Mounts:
     """The mounts of our mount namespace."""
@@ -62,10 +65,10 @@ class Mounts:
             or (mount.file_system == "devtmpfs" and mount.root == f"/{name}//deleted")
         )
 
-    async def mount(self, *arguments: str) -> None:
+    async def mount(self, *arguments: str, seconds: float = _SECONDS) -> None:
         """Mount, with the arguments that mount takes. Raises FailedPrecondition where it fails."""
         try:
-            await self._runner.run("mount", *arguments, where=Where.HERE, seconds=_SECONDS)
+            await self._runner.run("mount", *arguments, where=Where.HERE, seconds=seconds)
         except CommandFailed as error:
             raise FailedPrecondition(
                 f"{error}. The kernel's log (dmesg) tells more; correct that, then call again."
@@ -108,13 +111,14 @@ def shows(mount: Mount, device: Device) -> bool:
 def _parse(line: str) -> Mount:
     fields = line.split(" ")
     # Optional fields stand before the hyphen.
-    file_system = fields[fields.index("-", 6) + 1]
+    file_system, _, options = fields[fields.index("-", 6) + 1 :]
     return Mount(
         number=fields[2],
         root=_unescape(fields[3]),
         target=Path(_unescape(fields[4])),
         read_only="ro" in fields[5].split(","),
         file_system=file_system,
+        file_system_read_only="ro" in options.split(","),
     )
 
 

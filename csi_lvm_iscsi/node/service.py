@@ -16,22 +16,31 @@ from csi_lvm_iscsi.initiator.sessions import Sessions
 from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.model.access import Capability
 from csi_lvm_iscsi.model.errors import InvalidArgument
+from csi_lvm_iscsi.model.health import Trouble
 from csi_lvm_iscsi.model.in_flight import InFlight
 from csi_lvm_iscsi.model.publications import Publication
 from csi_lvm_iscsi.node import host_rules, staged
 from csi_lvm_iscsi.node.bind_mounts import BindMounts
+from csi_lvm_iscsi.node.expansion import Expansion
 from csi_lvm_iscsi.node.filesystems import FileSystems
+from csi_lvm_iscsi.node.metrics import node_metrics
 from csi_lvm_iscsi.node.mounts import Mounts
 from csi_lvm_iscsi.node.paths import HostPaths
+from csi_lvm_iscsi.node.staged import Staged
 from csi_lvm_iscsi.node.staging import Staging
+from csi_lvm_iscsi.node.volume_paths import VolumePaths
+from csi_lvm_iscsi.node.volume_stats import Usage, VolumeStats
 from csi_lvm_iscsi.records.directory import RecordDirectory
-from csi_lvm_iscsi.rpc import server
+from csi_lvm_iscsi.rpc import metrics, server
 from csi_lvm_iscsi.rpc.capabilities import capability_of
 from csi_lvm_iscsi.rpc.identity import IdentityService
 from csi_lvm_iscsi.rpc.pb import csi_pb2, csi_pb2_grpc
 
 _CAPABILITIES = (
     csi_pb2.NodeServiceCapability.RPC.STAGE_UNSTAGE_VOLUME,
+    csi_pb2.NodeServiceCapability.RPC.EXPAND_VOLUME,
+    csi_pb2.NodeServiceCapability.RPC.GET_VOLUME_STATS,
+    csi_pb2.NodeServiceCapability.RPC.GET_VOLUME_HEALTH,
     csi_pb2.NodeServiceCapability.RPC.SINGLE_NODE_MULTI_WRITER,
 )
 
@@ -49,10 +58,12 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Flows:
-    """The two flows of the role, wired to one host."""
+    """The flows of the role, wired to one host."""
 
     staging: Staging
     bind_mounts: BindMounts
+    expansion: Expansion
+    volume_stats: VolumeStats
 
 
 def wire(settings: Settings, runner: Runner, paths: HostPaths) -> Flows:
@@ -62,20 +73,29 @@ def wire(settings: Settings, runner: Runner, paths: HostPaths) -> Flows:
     devices = Devices(paths.sys, paths.dev)
     attachments = Attachments(node_records, Sessions(runner, paths.sys), devices, settings.keys)
     mounts = Mounts(runner, paths.mountinfo)
-    records = RecordDirectory(settings.state_directory / "staged", staged.encode, staged.decode)
+    records = _staged_records(settings)
+    file_systems = FileSystems(runner, devices, mounts)
     in_flight = InFlight()
+    boot_id = paths.boot_id.read_text().strip()
+    volume_paths = VolumePaths(records, mounts, boot_id)
     return Flows(
         Staging(
             records=records,
             attachments=attachments,
             devices=devices,
-            file_systems=FileSystems(runner),
+            file_systems=file_systems,
             mounts=mounts,
             in_flight=in_flight,
-            boot_id=paths.boot_id.read_text().strip(),
+            boot_id=boot_id,
         ),
         BindMounts(records, attachments, mounts, in_flight),
+        Expansion(volume_paths, attachments, devices, file_systems, in_flight),
+        VolumeStats(volume_paths, attachments, devices, paths.sys),
     )
+
+
+def _staged_records(settings: Settings) -> RecordDirectory[Staged]:
+    return RecordDirectory(settings.state_directory / "staged", staged.encode, staged.decode)
 
 
 async def serve(settings: Settings, runner: Runner, registry: CollectorRegistry) -> None:
@@ -86,6 +106,8 @@ async def serve(settings: Settings, runner: Runner, registry: CollectorRegistry)
         settings.node_id, wire(settings, runner, paths), settings.zone
     )
     await host_rules.ensure(runner, paths)
+    staged_volumes = _staged_records(settings)
+    metrics.register(registry, lambda: node_metrics(paths.sys, staged_volumes.ids()))
 
     def add_services(to: aio.Server) -> None:
         csi_pb2_grpc.add_IdentityServicer_to_server(IdentityService(zones=bool(settings.zone)), to)
@@ -163,6 +185,45 @@ class NodeService(csi_pb2_grpc.NodeServicer):
         await self._flows.bind_mounts.unpublish(request.volume_id, _path(request.target_path))
         return csi_pb2.NodeUnpublishVolumeResponse()
 
+    async def NodeExpandVolume(
+        self, request: csi_pb2.NodeExpandVolumeRequest, context: object
+    ) -> csi_pb2.NodeExpandVolumeResponse:
+        """Have the disk and its file system as large as the volume has become."""
+        _require(request, "volume_id", "volume_path")
+        size = await self._flows.expansion.expand(
+            request.volume_id,
+            _path(request.volume_path),
+            request.capacity_range.required_bytes,
+            request.capacity_range.limit_bytes,
+        )
+        return csi_pb2.NodeExpandVolumeResponse(capacity_bytes=size)
+
+    async def NodeGetVolumeStats(
+        self, request: csi_pb2.NodeGetVolumeStatsRequest, context: object
+    ) -> csi_pb2.NodeGetVolumeStatsResponse:
+        """How full it is."""
+        _require(request, "volume_id", "volume_path")
+        stats = await self._flows.volume_stats.stats(request.volume_id, _path(request.volume_path))
+        usage = [_usage(csi_pb2.VolumeUsage.BYTES, stats.bytes)]
+        if stats.inodes is not None:
+            usage.append(_usage(csi_pb2.VolumeUsage.INODES, stats.inodes))
+        return csi_pb2.NodeGetVolumeStatsResponse(usage=usage)
+
+    async def NodeGetVolumeHealth(
+        self, request: csi_pb2.NodeGetVolumeHealthRequest, context: object
+    ) -> csi_pb2.NodeGetVolumeHealthResponse:
+        """What is wrong with it here."""
+        _require(request, "volume_id")
+        path = request.volume_publish_path or request.staging_target_path
+        troubles = await self._flows.volume_stats.health(
+            request.volume_id, _path(path) if path else None
+        )
+        return csi_pb2.NodeGetVolumeHealthResponse(
+            volume_health=csi_pb2.VolumeHealth(
+                volume_id=request.volume_id, health_statuses=map(_health_entry, troubles)
+            )
+        )
+
     def _capability(
         self, request: csi_pb2.NodeStageVolumeRequest | csi_pb2.NodePublishVolumeRequest
     ) -> Capability:
@@ -181,6 +242,9 @@ _Request = (
     | csi_pb2.NodeUnstageVolumeRequest
     | csi_pb2.NodePublishVolumeRequest
     | csi_pb2.NodeUnpublishVolumeRequest
+    | csi_pb2.NodeExpandVolumeRequest
+    | csi_pb2.NodeGetVolumeStatsRequest
+    | csi_pb2.NodeGetVolumeHealthRequest
 )
 
 
@@ -190,6 +254,20 @@ def _require(request: _Request, *fields: str) -> None:
         value = getattr(request, field)
         if not (value.ByteSize() if isinstance(value, Message) else value):
             raise InvalidArgument(f"The request has no {field}: set it.")
+
+
+def _usage(unit: csi_pb2.VolumeUsage.Unit.ValueType, usage: Usage) -> csi_pb2.VolumeUsage:
+    return csi_pb2.VolumeUsage(
+        unit=unit, total=usage.total, used=usage.used, available=usage.available
+    )
+
+
+def _health_entry(trouble: Trouble) -> csi_pb2.VolumeHealth.VolumeHealthEntry:
+    return csi_pb2.VolumeHealth.VolumeHealthEntry(
+        status=csi_pb2.VolumeHealthErrorType.Value(trouble.kind.value),
+        reason=trouble.reason,
+        message=trouble.message,
+    )
 
 
 def _path(text: str) -> Path:

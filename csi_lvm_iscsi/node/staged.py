@@ -15,8 +15,8 @@ from csi_lvm_iscsi.model.publications import Publication
 class Staged:
     """A volume that is staged, or was being staged when the role was killed. It holds no secret."""
 
-    nonce: str
-    """Of which publication."""
+    publication: Publication
+    """Whose it is; it is asked for again where a call does not bring it."""
 
     boot_id: str
     """Of which boot of this host: sessions, devices and mounts of an earlier one are gone, and the
@@ -27,6 +27,9 @@ class Staged:
     """None: raw block."""
 
     mount_flags: tuple[str, ...]
+
+    read_only: bool
+    """Whether nothing at all may be written to the disk."""
 
     device: str | None = None
     """The name of the disk, like sda; None until it was found and identified."""
@@ -40,12 +43,18 @@ class Staged:
     ) -> Self:
         """The record of a stage that begins."""
         return cls(
-            nonce=publication.nonce,
+            publication=publication,
             boot_id=boot_id,
             staging_path=str(staging_path),
             file_system=capability.file_system,
             mount_flags=capability.mount_flags,
+            read_only=capability.read_only or publication.read_only,
         )
+
+    @property
+    def way(self) -> str:
+        """How it is staged, for messages."""
+        return f"{self.file_system or 'raw block'}{', read-only' if self.read_only else ''}"
 
 
 def encode(staged: Staged) -> Mapping[str, Any]:
@@ -55,7 +64,15 @@ def encode(staged: Staged) -> Mapping[str, Any]:
 
 def decode(fields: dict[str, Any]) -> Staged:
     """From JSON. Raises TypeError or KeyError where it is not such a record."""
-    return Staged(**{**fields, "mount_flags": tuple(fields["mount_flags"])})
+    publication = fields["publication"]
+    portals = tuple(publication["portals"])
+    return Staged(
+        **{
+            **fields,
+            "publication": Publication(**{**publication, "portals": portals}),
+            "mount_flags": tuple(fields["mount_flags"]),
+        }
+    )
 
 
 def check_volume_id(volume: str) -> None:

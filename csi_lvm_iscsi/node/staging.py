@@ -97,14 +97,14 @@ class Staging:
         same."""
         begun = Staged.begin(publication, staging_path, capability, self._boot_id)
         record = self._records.read(publication.volume_id)
-        if record is None or (record.nonce, record.boot_id) != (begun.nonce, begun.boot_id):
+        if record is None or not _same_life(record, begun):
             self._records.write(publication.volume_id, begun)
             return begun
-        asked = (begun.staging_path, begun.file_system, begun.mount_flags)
-        if asked != (record.staging_path, record.file_system, record.mount_flags):
+        asked = (begun.staging_path, begun.way, begun.mount_flags)
+        if asked != (record.staging_path, record.way, record.mount_flags):
             raise AlreadyExists(
                 f"Volume {publication.volume_id} is staged already at {record.staging_path} as "
-                f"{record.file_system or 'raw block'}: call NodeUnstageVolume for that first."
+                f"{record.way}: call NodeUnstageVolume for that first."
             )
         return record
 
@@ -122,6 +122,7 @@ class Staging:
         mounted = self._mounts.at(staging_path)
         if mounted is not None:
             if mounted.number == device.number:
+                await self._file_systems.grow_where_smaller(device, file_system, mounted)
                 return
             if not self._devices.is_dead(mounted.number):
                 raise FailedPrecondition(
@@ -129,11 +130,11 @@ class Staging:
                     "is mounted: unmount it, then call again."
                 )
             await self._mounts.detach((mounted,))
-        await self._file_systems.ensure(device, file_system)
-        flags = ("--options", ",".join(record.mount_flags)) if record.mount_flags else ()
-        await self._mounts.mount(
-            "--types", file_system, *flags, str(device.path), str(staging_path)
-        )
+        await self._file_systems.mount(device, record, file_system)
+        mounted = self._mounts.at(staging_path)
+        # A volume may have grown while it was detached, or begun as a copy of a smaller one.
+        if mounted is not None:
+            await self._file_systems.grow_where_smaller(device, file_system, mounted)
 
     async def _retire_others(self, publication: Publication) -> None:
         """Take away what earlier publications of the volume left: it was fenced away meanwhile, and
@@ -147,7 +148,9 @@ class Staging:
         record = self._records.read(publication.volume_id)
         if record is None or record.boot_id != self._boot_id or record.device is None:
             return
-        if record.nonce != publication.nonce and self._devices.is_dead(record.number or ""):
+        if record.publication.nonce != publication.nonce and self._devices.is_dead(
+            record.number or ""
+        ):
             await self._mounts.detach(self._mounts.of_dead(record.device, record.number or ""))
 
     async def _undo(self, volume: str) -> None:
@@ -157,6 +160,11 @@ class Staging:
             self._records.remove(volume)
         except DriverError as error:
             _log.warning("the failed stage was not taken back", error=str(error))
+
+
+def _same_life(record: Staged, begun: Staged) -> bool:
+    """Whether both are of one publication and of one boot."""
+    return (record.publication.nonce, record.boot_id) == (begun.publication.nonce, begun.boot_id)
 
 
 def _ensure_directory(path: str) -> Path:

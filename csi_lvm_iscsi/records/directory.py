@@ -41,12 +41,16 @@ class RecordDirectory(Generic[R]):
                 "at all, so something else changed it: restore it, or move it away."
             ) from error
 
+    def ids(self) -> list[str]:
+        """The volume ids of all records."""
+        return sorted(path.stem for path in self._path.glob("[!.]*.json"))
+
     def read_all(self) -> Iterator[tuple[str, R]]:
         """All records with their volume ids."""
-        for path in sorted(self._path.glob("[!.]*.json")):
-            record = self.read(path.stem)
+        for volume_id in self.ids():
+            record = self.read(volume_id)
             if record is not None:
-                yield path.stem, record
+                yield volume_id, record
 
     def write(self, volume_id: str, record: R) -> None:
         """Put the record of a volume on the disk."""

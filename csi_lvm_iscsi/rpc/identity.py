@@ -24,13 +24,20 @@ class IdentityService(csi_pb2_grpc.IdentityServicer):
     async def GetPluginCapabilities(
         self, request: csi_pb2.GetPluginCapabilitiesRequest, context: object
     ) -> csi_pb2.GetPluginCapabilitiesResponse:
-        """There is a controller; and where there are zones, volumes are placed by them."""
+        """There is a controller; volumes grow in use; where there are zones, they are placed by
+        them."""
         service = csi_pb2.PluginCapability.Service
         kinds = [service.CONTROLLER_SERVICE]
         if self._zones:
             kinds.append(service.VOLUME_ACCESSIBILITY_CONSTRAINTS)
+        expansion = csi_pb2.PluginCapability.VolumeExpansion(
+            type=csi_pb2.PluginCapability.VolumeExpansion.ONLINE
+        )
         return csi_pb2.GetPluginCapabilitiesResponse(
-            capabilities=[csi_pb2.PluginCapability(service=service(type=kind)) for kind in kinds]
+            capabilities=[
+                *(csi_pb2.PluginCapability(service=service(type=kind)) for kind in kinds),
+                csi_pb2.PluginCapability(volume_expansion=expansion),
+            ]
         )
 
     async def Probe(self, request: csi_pb2.ProbeRequest, context: object) -> csi_pb2.ProbeResponse:

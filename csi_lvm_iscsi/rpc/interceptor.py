@@ -19,7 +19,7 @@ _log = structlog.get_logger()
 _LOGGED_FIELDS = ("name", "volume_id", "node_id", "staging_target_path", "target_path")
 
 # Tells the client's own retries (gRFC A6) that the call was made: only lost ones are made again.
-_NO_RETRY = (("grpc-retry-pushback-ms", "-1"),)
+NO_RETRY = ("grpc-retry-pushback-ms", "-1")
 
 _Handler = Callable[[Any, aio.ServicerContext[Any, Any]], Awaitable[Any]]
 
@@ -58,7 +58,7 @@ class CallInterceptor(aio.ServerInterceptor):
             try:
                 return await asyncio.shield(task)
             except Exception as error:  # noqa: BLE001  # every error becomes a status
-                await context.abort(status_of(error), _message(error), _NO_RETRY)
+                await context.abort(status_of(error), _message(error), (NO_RETRY,))
 
         return call
 

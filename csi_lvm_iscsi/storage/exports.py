@@ -66,17 +66,18 @@ class Exports:
             iqn.removeprefix(ours): each for iqn, each in targets.items() if iqn.startswith(ours)
         }
 
-    async def remove_stray_accounts(self, published: Callable[[], set[str]]) -> None:
-        """Remove accounts of ours whose volume is not published.
+    async def remove_stray_accounts(self, published: Callable[[], set[str]]) -> int:
+        """Remove accounts of ours whose volume is not published; how many there were.
 
         tgtd is asked first: a grant is written before its account is made, so an account that is
         listed belongs to a volume that is `published` by then, or is stray.
         """
         users = await self._tgtd.accounts()
         prefixes = tuple(map(chap.user_prefix, published()))
-        for user in users:
-            if chap.is_user(user) and not user.startswith(prefixes):
-                await self._tgtd.delete_account(user)
+        stray = [user for user in users if chap.is_user(user) and not user.startswith(prefixes)]
+        for user in stray:
+            await self._tgtd.delete_account(user)
+        return len(stray)
 
     async def open_portals(self) -> list[str]:
         """Listen at the portals; those that were opened now.

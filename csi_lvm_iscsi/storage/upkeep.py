@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol
 
@@ -12,6 +13,7 @@ from csi_lvm_iscsi.commands.waiting import until_async
 from csi_lvm_iscsi.model.errors import Busy, DriverError, TookTooLong, Unavailable
 from csi_lvm_iscsi.model.in_flight import InFlight
 from csi_lvm_iscsi.storage.exports import Exports
+from csi_lvm_iscsi.storage.metrics import UpkeepState
 from csi_lvm_iscsi.storage.publications import Publications
 
 _log = structlog.get_logger()
@@ -49,6 +51,7 @@ class Upkeep:
         self._in_flight = in_flight
         self._refresh_volumes = refresh_volumes
         self._ready = asyncio.Event()
+        self.state = UpkeepState()
 
     async def run(self) -> None:
         """Rebuild and compare for ever."""
@@ -104,11 +107,15 @@ class Upkeep:
             for volume_id in volumes
             if not self._publications.is_in_line(volume_id, targets.get(volume_id))
         }
+        orphans = set(targets) - self._publications.published()
+        self.state.broken = 0
         with contextlib.suppress(TookTooLong):
             await until_async(
                 lambda: self._rebuild(wrong), _BUSY_SECONDS, "calls hold volumes for long"
             )
-        await self._exports.remove_stray_accounts(self._publications.published)
+        strays = await self._exports.remove_stray_accounts(self._publications.published)
+        self.state.orphan_targets, self.state.orphan_accounts = len(orphans), strays
+        self.state.compared_at = time.time()
         if opened := await self._exports.open_portals():
             _log.info("exports are whole, portals open", volumes=len(volumes), portals=opened)
 
@@ -121,10 +128,12 @@ class Upkeep:
         try:
             with self._in_flight.hold(volume_id, "Rebuilding the export"):
                 await self._publications.restore(volume_id)
+            self.state.rebuilt += 1
         except Busy:
             return
         except DriverError as error:
             _log.error("export cannot be rebuilt", volume_id=volume_id, error=str(error))
+            self.state.broken += 1
         wrong.discard(volume_id)
 
     async def _refresh(self) -> None:
@@ -143,9 +152,11 @@ class Upkeep:
         ended = asyncio.Event()
         loop = asyncio.get_running_loop()
         loop.add_reader(descriptor, ended.set)
+        self.state.tgtd_runs = True
         try:
             yield ended
         finally:
+            self.state.tgtd_runs = False
             loop.remove_reader(descriptor)
             os.close(descriptor)
 

@@ -1,6 +1,7 @@
 """A storage host as its clients see it: the verbs of proto/storage.proto, in model values."""
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from csi_lvm_iscsi.model.publications import Publication
 from csi_lvm_iscsi.model.volumes import Pool, Snapshot, Volume
 from csi_lvm_iscsi.rpc import messages, server
 from csi_lvm_iscsi.rpc.errors import error_of
+from csi_lvm_iscsi.rpc.interceptor import NO_RETRY
 from csi_lvm_iscsi.rpc.pb import storage_pb2, storage_pb2_grpc
 
 _READ_SECONDS = 10.0
@@ -78,6 +80,10 @@ class StorageHost:
             options=[("grpc.ssl_target_name_override", entry.name), *CHANNEL_OPTIONS],
         )
         self._stub = storage_pb2_grpc.StorageStub(channel)
+        self.is_up: bool | None = None
+        """Whether it answered the last call; None: there was none."""
+        self.answered_at = 0.0
+        """When it last answered: seconds since 1970."""
         self._hashes = {names.volume_group_hash(uuid) for uuid in entry.volume_group_uuids}
 
     def owns(self, volume_id: str) -> bool:
@@ -124,14 +130,14 @@ class StorageHost:
         answer = await self._call(self._stub.CreateVolume, request, _CHANGE_SECONDS)
         return messages.volume_of(answer)
 
-    async def delete(self, volume_id: str, *, source_taken_back: bool = False) -> str:
-        """Remove a volume. One that is still being copied from another host is kept, and the id of
-        its source answered, until that was taken back."""
+    async def delete(self, volume_id: str, *, source_taken_back: bool = False) -> tuple[str, bool]:
+        """Remove a volume; the id of what it was made of, or nothing, and whether it is kept: one
+        that is being copied from another host is, until what that lent was taken back."""
         request = storage_pb2.DeleteVolumeRequest(
             volume_id=volume_id, source_taken_back=source_taken_back
         )
         answer = await self._call(self._stub.DeleteVolume, request, _CHANGE_SECONDS)
-        return str(answer.borrowed_source_id)
+        return str(answer.source_id), bool(answer.kept)
 
     async def get(self, volume_id: str, *, patient: bool = False) -> Volume:
         """Find a volume. With `patient`, a host that does not answer is given the whole time (10
@@ -208,11 +214,24 @@ class StorageHost:
     ) -> Any:  # noqa: ANN401
         """Make one call. A host that is down is found out at once, not after `seconds`."""
         try:
-            return await method(request, timeout=seconds, wait_for_ready=wait_for_ready)
+            answer = await method(request, timeout=seconds, wait_for_ready=wait_for_ready)
         except aio.AioRpcError as error:
+            self._note(up=_is_answer(error))
             known = error_of(error.code(), error.details() or error.code().name)
             if isinstance(known, Unavailable):
                 raise Unavailable(
                     f"Storage host {self.entry.name} ({self.entry.address}): {known}"
                 ) from error
             raise known from error
+        self._note(up=True)
+        return answer
+
+    def _note(self, *, up: bool) -> None:
+        self.is_up = up
+        if up:
+            self.answered_at = time.time()
+
+
+def _is_answer(error: aio.AioRpcError) -> bool:
+    """Whether the host itself sent this error: its own say that they are not to be made again."""
+    return any(key == NO_RETRY[0] for key, _ in error.trailing_metadata() or ())

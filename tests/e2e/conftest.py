@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.driver import Driver
+from tests.e2e.guest.guest import HOST_MEMORY_MIB
+from tests.e2e.lab import prerequisites
 from tests.e2e.lab.errors import LabError
 from tests.e2e.lab.lab import DEFAULT_DIRECTORY, Lab
 from tests.e2e.leftovers import clear, leftovers
@@ -17,10 +19,15 @@ from tests.e2e.leftovers import clear, leftovers
 
 @pytest.fixture(scope="session")
 def lab(worker_id: str) -> Iterator[Lab]:
-    """2 storage and 2 compute hosts with the driver's roles; a lab for each of pytest's workers."""
+    """2 storage and 2 compute hosts with the driver's roles; a lab for each of pytest's workers.
+
+    compute-1 has room for a guest.
+    """
+    prerequisites.ensure(print)
+    prerequisites.ensure_guest(print)  # the lab's network leads nowhere else
     place = os.environ.get("LAB_DIR") or f"{DEFAULT_DIRECTORY}-test"
     with Lab(Path(f"{place}-{worker_id}")) as lab:
-        lab.up(storage=2, compute=2)
+        lab.up(storage=2, compute=2, memory_mib={"compute-1": HOST_MEMORY_MIB})
         lab.enter_network()
         yield lab
 
@@ -49,5 +56,5 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--record",
         action="store_true",
-        help="write what the lab answers to tests/unit/storage/transcripts, for the unit tests",
+        help="write what comes out to the files that tests compare it with",
     )

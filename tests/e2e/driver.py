@@ -31,9 +31,12 @@ class Refused(Exception):
         self.message = message
 
 
-def capability(*, block: bool, mode: str = WRITER, fs_type: str = "") -> dict[str, Any]:
+def capability(
+    *, block: bool, mode: str = WRITER, fs_type: str = "", mount_flags: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """A VolumeCapability: raw block, or a mounted file system."""
-    access = {"block": {}} if block else {"mount": {"fs_type": fs_type}}
+    mount = {"fs_type": fs_type, "mount_flags": mount_flags}
+    access = {"block": {}} if block else {"mount": mount}
     return {**access, "access_mode": {"mode": mode}}
 
 
@@ -53,6 +56,9 @@ class Volume:
     block: bool
     contexts: dict[str, dict[str, str]] = field(default_factory=dict)
     """The publish_context of each node that has it."""
+    fs_type: str = ""
+    mode: str = WRITER
+    mount_flags: tuple[str, ...] = ()
 
     @property
     def staging_path(self) -> str:
@@ -69,7 +75,9 @@ class Volume:
 
     @property
     def capability(self) -> dict[str, Any]:
-        return capability(block=self.block)
+        return capability(
+            block=self.block, mode=self.mode, fs_type=self.fs_type, mount_flags=self.mount_flags
+        )
 
 
 class Driver:
@@ -101,6 +109,7 @@ class Driver:
         *,
         block: bool = True,
         size: int = 64 * MIB,
+        fs_type: str = "",
         source: str = "",
         **parameters: str,
     ) -> Volume:
@@ -109,7 +118,7 @@ class Driver:
         request: dict[str, Any] = {
             "name": name,
             "capacity_range": {"required_bytes": size},
-            "volume_capabilities": [capability(block=block)],
+            "volume_capabilities": [capability(block=block, fs_type=fs_type)],
             "parameters": parameters,
         }
         if source:
@@ -117,7 +126,7 @@ class Driver:
         answer = insist(
             lambda: self.controller("CreateVolume", **request), *(["ABORTED"] if source else [])
         )
-        return Volume(answer["volume"]["volumeId"], name, block)
+        return Volume(answer["volume"]["volumeId"], name, block, fs_type=fs_type)
 
     def delete(self, volume: Volume) -> None:
         """Delete a volume."""
@@ -170,7 +179,7 @@ class Driver:
             staging_target_path=volume.staging_path,
         )
 
-    def publish_to_pod(self, volume: Volume, node: str) -> None:
+    def publish_to_pod(self, volume: Volume, node: str, *, readonly: bool = False) -> None:
         """Bind the volume to where a pod sees it."""
         self._lab.host(node).exec("mkdir", "-p", f"{DIRECTORY}/published").check()
         self.node(
@@ -178,11 +187,31 @@ class Driver:
             "NodePublishVolume",
             **self._stage_request(volume, node),
             target_path=volume.target_path,
+            readonly=readonly,
         )
 
     def unpublish_from_pod(self, volume: Volume, node: str) -> None:
         """Take it away from the pod."""
         self.node(node, "NodeUnpublishVolume", volume_id=volume.id, target_path=volume.target_path)
+
+    def expand(self, volume: Volume, node: str, size: int) -> None:
+        """Grow a volume that a pod on `node` uses, as external-resizer and kubelet do."""
+        capacity = {"required_bytes": size}
+        self.controller(
+            "ControllerExpandVolume",
+            volume_id=volume.id,
+            capacity_range=capacity,
+            volume_capability=volume.capability,
+        )
+        self.node(
+            node,
+            "NodeExpandVolume",
+            volume_id=volume.id,
+            volume_path=volume.target_path,
+            staging_target_path=volume.staging_path,
+            capacity_range=capacity,
+            volume_capability=volume.capability,
+        )
 
     def attach(self, volume: Volume, node: str) -> None:
         """All that happens until a pod on `node` sees the volume."""

@@ -13,12 +13,14 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.e2e.demo import chapters, daemon, ending
+from tests.e2e.demo import chapters, daemon, ending, virtual_machine
 from tests.e2e.demo.scene import Mismatch, Scene
 from tests.e2e.demo.screen import Screen
 from tests.e2e.driver import Refused
+from tests.e2e.guest.guest import HOST_MEMORY_MIB, Guest
 from tests.e2e.lab import prerequisites
 from tests.e2e.lab.errors import LabError
 from tests.e2e.lab.lab import Lab
@@ -105,7 +107,7 @@ def _lab(screen: Screen, *, keep: bool) -> Iterator[Lab]:
         screen.progress("an earlier demo left its lab: it is removed first")
         lab.down(screen.progress)
     try:
-        lab.up(storage=2, compute=2, report=screen.progress)
+        _bring_up(lab, screen)
         lab.enter_network()
         yield lab
     finally:
@@ -113,6 +115,15 @@ def _lab(screen: Screen, *, keep: bool) -> Iterator[Lab]:
             screen.line(LOOK_AROUND)
         else:
             _take_down(lab, screen)
+
+
+def _bring_up(lab: Lab, screen: Screen) -> None:
+    """The lab comes up while what the guest needs is fetched, which the lab's network cannot."""
+    memory = {chapters.SECOND_NODE: HOST_MEMORY_MIB}
+    with ThreadPoolExecutor(max_workers=1) as threads:
+        fetching = threads.submit(prerequisites.ensure_guest, screen.progress)
+        lab.up(storage=2, compute=2, memory_mib=memory, report=screen.progress)
+        fetching.result()
 
 
 def _take_down(lab: Lab, screen: Screen) -> None:
@@ -126,8 +137,10 @@ def _take_down(lab: Lab, screen: Screen) -> None:
 def _tell(scene: Scene) -> None:
     files, checksum = chapters.file_system(scene)
     chapters.move(scene, files, checksum)
-    disk, device = chapters.raw_block(scene, files)
-    daemon.daemon_dies(scene, disk, device)
+    with Guest(scene.lab.host(chapters.SECOND_NODE)) as guest:  # boots while the story goes on
+        disk, device = chapters.raw_block(scene, files)
+        daemon.daemon_dies(scene, disk, device)
+        virtual_machine.a_guest_gets_it(scene, disk, guest)
     ending.delete(scene, files, disk)
     ending.show_nothing_left(scene)
 

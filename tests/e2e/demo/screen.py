@@ -79,6 +79,10 @@ class Screen:
         for line in list(answer) or ["(nothing)"]:
             self.line(self._paint(FAINT, _cut(f"{INDENT * 2}{line}")))
 
+    def quote(self, speaker: str, line: str) -> None:
+        """Show a line that somebody said unasked."""
+        self.line(_cut(f"{INDENT * 2}{self._paint(GREEN, f'{speaker}:')} {line}"))
+
     def progress(self, text: str) -> None:
         """Show what goes on while something takes seconds, or what the driver answered."""
         for line in _wrap(text, INDENT * 2):

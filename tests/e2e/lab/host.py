@@ -50,7 +50,7 @@ class Host:
 
     # What it is made of
 
-    def create(self, *, bare: bool) -> None:
+    def create(self, *, bare: bool, memory_mib: int | None = None) -> None:
         """Make its files: empty disks, and the scripts of its services."""
         for directory in (self.config, self._scripts, self.directory / "log"):
             directory.mkdir(parents=True, exist_ok=True)
@@ -61,6 +61,11 @@ class Host:
         subprocess.run(command, check=True, timeout=60)
         if self.identity.kind == "storage":
             _make_sparse(self._data_disk, DATA_DISK_MIB)
+        self._memory.write_text(str(memory_mib or MEMORY_MIB[self.identity.kind]))
+
+    @property
+    def _memory(self) -> Path:
+        return self.directory / "memory_mib"
 
     @property
     def _system_disk(self) -> Path:
@@ -109,7 +114,7 @@ class Host:
             ],
             console=self.log_path("console"),
             scratch=self.directory / "uml",
-            memory_mib=MEMORY_MIB[self.identity.kind],
+            memory_mib=int(self._memory.read_text()),
         )  # fmt: skip
 
     def boot(self, timeout: float = BOOT_TIMEOUT) -> None:

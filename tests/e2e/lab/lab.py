@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -78,11 +78,13 @@ class Lab:
         compute: int = 2,
         *,
         bare: bool = False,
+        memory_mib: Mapping[str, int] | None = None,
         report: Callable[[str], None] = print,
     ) -> None:
         """Make and boot a new lab, and return when everything in it is ready.
 
-        With `bare` the driver's roles are left out. What a killed `up` left is removed first; a
+        With `bare` the driver's roles are left out. `memory_mib` is for hosts, by name, that are
+        to have another size than is usual. What a killed `up` left is removed first; a
         lab that is up is an error. After an error the hosts stay for inspection, until `down` or
         the next `up`.
         """
@@ -96,7 +98,10 @@ class Lab:
             progress("creating network, disks and keys")
             self.network.create(names)
             hosts = [self._host(name) for name in names]
-            _in_parallel(lambda host: host.create(bare=bare), hosts)
+            sizes = memory_mib or {}
+            _in_parallel(
+                lambda host: host.create(bare=bare, memory_mib=sizes.get(host.name)), hosts
+            )
             self._write_keys(hosts)
             progress(f"booting {', '.join(host.name for host in hosts)}")
             for host in hosts:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -21,17 +22,29 @@ PACKAGES = (
     "util-linux",
 )  # fmt: skip
 
+GUEST_PACKAGES = (
+    "qemu-system-x86", "qemu-system-common", "qemu-system-data", "seabios", "busybox-static",
+)  # fmt: skip
+GUEST_KERNEL = "linux-image-cloud-amd64"
+"""It depends on the package of the newest kernel."""
+GUEST_FILES = Path("/var/cache/csi-lvm-iscsi-lab/guest")
+"""What these packages have, unpacked and not installed: the hosts of a lab that comes up meanwhile
+see the builder's root, so its programs and libraries must not change under them."""
+
 KERNEL_MODULES = Path("/usr/lib/uml/modules")
 SYSTEM_MODULES = Path("/lib/modules")
 TUN_DEVICE = Path("/dev/net/tun")
 LOCK = Path("/var/lock/csi-lvm-iscsi-lab")
+GUEST_LOCK = Path("/var/lock/csi-lvm-iscsi-lab-guest")
+APT_PATIENCE = 300
+"""Seconds to wait for another apt-get."""
 
 
 def ensure(report: Callable[[str], None]) -> None:
     """Install what is missing, or raise LabError where that needs a person."""
     if os.geteuid() != 0:
         raise LabError("The lab makes network namespaces: run it as root.")
-    with _alone():
+    with _alone(LOCK):
         _install_packages(report)
         _link_kernel_modules(report)
     if not TUN_DEVICE.exists():
@@ -40,10 +53,26 @@ def ensure(report: Callable[[str], None]) -> None:
         )
 
 
+def ensure_guest(report: Callable[[str], None]) -> None:
+    """Fetch and unpack what a guest needs, unless it is there; raise LabError if that fails.
+
+    It may run while a lab comes up, outside the lab's network.
+    """
+    with _alone(GUEST_LOCK):
+        if GUEST_FILES.exists():
+            return
+        report("fetching QEMU, a kernel and busybox for the guest (about 50 MB)")
+        unpacking = GUEST_FILES.with_suffix(".new")
+        shutil.rmtree(unpacking, ignore_errors=True)  # a killed one left it
+        _unpack_guest(unpacking)
+        unpacking.rename(GUEST_FILES)
+        report("what the guest needs is unpacked")
+
+
 @contextlib.contextmanager
-def _alone() -> Iterator[None]:
+def _alone(path: Path) -> Iterator[None]:
     """Keep the other labs of this machine out: apt-get does not wait for another one."""
-    with LOCK.open("w") as lock:
+    with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -52,16 +81,47 @@ def _install_packages(report: Callable[[str], None]) -> None:
     missing = [package for package in PACKAGES if not _is_installed(package)]
     if not missing:
         return
-    if not shutil.which("apt-get"):
-        raise LabError(f"Missing, and there is no apt-get to install them: {' '.join(missing)}.")
     report(f"installing {' '.join(missing)}")
+    _apt_get("update")
+    _apt_get("install", "--yes", "--no-install-recommends", *missing)
+
+
+def _apt_get(*arguments: str, quiet: bool = False) -> None:
+    if not shutil.which("apt-get"):
+        wanted = " ".join(arguments)
+        raise LabError(f"There is no apt-get here for `{wanted}`: the lab needs Debian 12.")
+    command = ["apt-get", "--option", f"DPkg::Lock::Timeout={APT_PATIENCE}", *arguments]
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (
-        ["apt-get", "update"],
-        ["apt-get", "install", "--yes", "--no-install-recommends", *missing],
-    ):
-        if subprocess.run(command, env=environment, check=False).returncode != 0:
-            raise LabError(f"`{' '.join(command)}` failed: run it by hand to see why.")
+    done = subprocess.run(command, env=environment, check=False, capture_output=quiet)
+    if done.returncode != 0:
+        raise LabError(f"`{' '.join(command)}` failed: run it by hand to see why.")
+
+
+def _unpack_guest(files: Path) -> None:
+    """Unpack the guest's packages, and the libraries that the builder has not installed."""
+    archives = files / "archives"
+    (archives / "partial").mkdir(parents=True)
+    _apt_get("update", quiet=True)
+    _apt_get(
+        "install", "--yes", "--no-install-recommends", "--download-only", "--reinstall",
+        "--option", "APT::Sandbox::User=root",  # its own user may not write there
+        "--option", f"Dir::Cache::archives={archives}", *GUEST_PACKAGES, _guest_kernel_package(),
+        quiet=True,
+    )  # fmt: skip
+    for archive in archives.glob("*.deb"):
+        subprocess.run(["dpkg-deb", "--extract", str(archive), str(files)], check=True)
+    (modules,) = (files / "lib" / "modules").iterdir()
+    subprocess.run(["depmod", "--basedir", str(files), modules.name], check=True)
+    shutil.rmtree(archives)
+
+
+def _guest_kernel_package() -> str:
+    command = ["apt-cache", "depends", "--important", GUEST_KERNEL]
+    shown = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    found = re.search(r"Depends: (linux-image-\S+)", shown)
+    if not found:
+        raise LabError(f"`{' '.join(command)}` names no kernel: check the sources of apt.")
+    return found[1]
 
 
 def _is_installed(package: str) -> bool:
@@ -88,3 +148,4 @@ def _link_kernel_modules(report: Callable[[str], None]) -> None:
 
 if __name__ == "__main__":
     ensure(print)
+    ensure_guest(print)

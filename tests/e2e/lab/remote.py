@@ -55,7 +55,8 @@ class Command:
         stdout: Callable[[bytes], object] | None = None,
         stderr: Callable[[bytes], object] | None = None,
     ) -> None:
-        """Start it. Output goes to the given functions, or else is collected for the result."""
+        """Start it. `stdin` is read to its end and closed. Output goes to the given functions, or
+        else is collected for the result."""
         self.argv = argv
         self._connection = connection
         self._collected = {framing.STDOUT: io.BytesIO(), framing.STDERR: io.BytesIO()}
@@ -93,7 +94,7 @@ class Command:
         self._reader.join()
 
     def _feed(self, stdin: BinaryIO) -> None:
-        with contextlib.suppress(OSError):  # it ended without reading all its input
+        with stdin, contextlib.suppress(OSError):  # it ended without reading all its input
             while data := stdin.read(framing.CHUNK):
                 framing.send(self._connection, framing.STDIN, data)
             framing.send(self._connection, framing.STDIN)

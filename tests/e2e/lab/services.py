@@ -7,7 +7,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.e2e.lab.topology import CSI_SOCKETS, ISCSI_PORT, STORAGE_API_PORT, HostName
+from tests.e2e.lab.topology import (
+    CSI_SOCKETS,
+    ISCSI_PORT,
+    METRICS_PORTS,
+    STORAGE_API_PORT,
+    HostName,
+)
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 
@@ -81,13 +87,13 @@ def _iscsid() -> Service:
 def _roles(host: HostName) -> list[Service]:
     if host.kind == "compute":
         return [_node(host)]
-    return [_storage(host), _controller()] if host.number == 1 else [_storage(host)]
+    return [_storage(host), _controller(host)] if host.number == 1 else [_storage(host)]
 
 
 def _storage(host: HostName) -> Service:
     listen = f"{host.data_address}:{STORAGE_API_PORT}"
     return _role(
-        "storage", listen,
+        host, "storage", listen,
         "--node-id", str(host),
         "--listen", listen,
         "--tls-dir", f"{CONFIG}/tls",
@@ -99,11 +105,11 @@ def _storage(host: HostName) -> Service:
     )  # fmt: skip
 
 
-def _controller() -> Service:
+def _controller(host: HostName) -> Service:
     socket = CSI_SOCKETS["controller"].path
     inventory = f"{CONFIG}/inventory.json"
     return _role(
-        "controller", socket,
+        host, "controller", socket,
         "--endpoint", f"unix://{socket}",
         "--inventory", inventory,
         "--tls-dir", f"{CONFIG}/client-tls",
@@ -114,7 +120,7 @@ def _controller() -> Service:
 def _node(host: HostName) -> Service:
     socket = CSI_SOCKETS["node"].path
     return _role(
-        "node", socket,
+        host, "node", socket,
         "--endpoint", f"unix://{socket}",
         "--node-id", str(host),
         "--chap-keys", f"{CONFIG}/chap-keys",
@@ -122,8 +128,12 @@ def _node(host: HostName) -> Service:
     )  # fmt: skip
 
 
-def _role(name: str, endpoint: str, *options: str, needs: str | None = None) -> Service:
-    return Service(name, _python("-m", "csi_lvm_iscsi", name, *options), endpoint, needs)
+def _role(
+    host: HostName, name: str, endpoint: str, *options: str, needs: str | None = None
+) -> Service:
+    metrics = f"{host.management_address}:{METRICS_PORTS[name]}"
+    command = _python("-m", "csi_lvm_iscsi", name, *options, "--metrics", metrics)
+    return Service(name, command, endpoint, needs)
 
 
 def _python(*arguments: str) -> tuple[str, ...]:

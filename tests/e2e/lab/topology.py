@@ -17,6 +17,8 @@ AGENT_PORT = 7010
 
 STORAGE_API_PORT = 9740
 ISCSI_PORT = 3260
+METRICS_PORTS = {"controller": 7021, "node": 7022, "storage": 7023}
+"""Of each role, on the management network."""
 
 FIRST_ADDRESS: dict[Kind, int] = {"storage": 10, "compute": 100}
 MAX_HOSTS: dict[Kind, int] = {"storage": 80, "compute": 99}

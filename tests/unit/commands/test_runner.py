@@ -45,6 +45,8 @@ async def test_a_command_that_must_not_be_killed_goes_on(tmp_path: Path) -> None
         )
     gc.collect()
     await until(done.exists, 10, "it was killed")
+    # Else the loop may close before it hears of the end, and asyncio complains in a later test.
+    await until(lambda: not runner._left_running, 10, "it did not end")
 
 
 async def test_a_hung_command_holds_up_no_other() -> None:

@@ -32,6 +32,7 @@ def test_nothing_is_wider_than_the_screen() -> None:
     screen.chapter("A chapter")
     screen.say("word " * 50)
     screen.progress("   1.0 s  " + "word " * 50)
+    screen.quote("guest", "word " * 50)
     screen.evidence("storage-1", "lvs", ["x" * 200])
     screen.table([("kind", "x" * 200, "none")])
     screen.failed("word " * 50)

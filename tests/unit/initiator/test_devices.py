@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from csi_lvm_iscsi.initiator.devices import Device, Devices
 from csi_lvm_iscsi.model.errors import DriverError, TookTooLong
 from csi_lvm_iscsi.node.filesystems import FileSystems
+from csi_lvm_iscsi.node.mounts import Mounts
 from tests.unit.node.host import Host
 
 
@@ -60,6 +61,9 @@ async def test_writes_that_are_lost_while_nobody_waits_are_logged(tmp_path: Path
 async def test_a_disk_that_reads_short_is_not_taken_for_blank(tmp_path: Path) -> None:
     host = Host(tmp_path, "blank", "blank")
     short = Path("/sys/kernel/uevent_seqnum")  # its size is a page, its content a number
+    file_systems = FileSystems(
+        host, Devices(tmp_path, tmp_path), Mounts(host, host.paths.mountinfo)
+    )
     with pytest.raises(DriverError, match="ends before its size"):
-        await FileSystems(host).ensure(device(short), "ext4")
+        await file_systems.ensure(device(short), "ext4", "0", read_only=False)
     assert not host.commands

@@ -49,6 +49,8 @@ class Host:
         self.commands: list[tuple[str, ...]] = []
         self.removed: list[str] = []
         """The states that disks had when they were removed."""
+        self.grown = False
+        """Whether the storage host grew the disk; the kernel learns it when asked to rescan."""
         self.die_after: int | None = None
         self.user = chap.user(record.VOLUME, record.NONCE)
         for directory in (self.paths.iscsi, self.paths.dev, self._class):
@@ -141,6 +143,10 @@ class Host:
             self.add_mount(Path(argv[-1]))
         elif argv[0] == "umount":
             self._remove_mount(Path(argv[-1]))
+        elif argv[0].startswith("mkfs."):
+            self._write_head("made")
+        elif argv[0] in ("resize2fs", "xfs_growfs"):
+            self._write_head("grown")
 
     def begin_session(self) -> None:
         entry = self._class / self._name
@@ -165,10 +171,21 @@ class Host:
         (block / "dev").write_text(self.captured["dev"])
         (block / "size").write_text(self.captured["size"])
         (self.scsi / "vpd_pg80").write_bytes(bytes.fromhex(self.captured["vpd_pg80"]))
-        for name in ("delete", "state", "rescan"):
+        (self.scsi / "state").write_text(self.captured["state"])
+        for name in ("delete", "rescan"):
             (self.scsi / name).write_text("")
+        self.write_same.parent.mkdir(parents=True)
+        self.write_same.write_text("65535\n")
         self._number.mkdir(parents=True)
-        self.disk.write_bytes(bytes(4096))
+        self._write_head("found")
+
+    @property
+    def write_same(self) -> Path:
+        """How many blocks the kernel may zero with one WRITE SAME."""
+        return self.scsi / "scsi_disk" / self.scsi.name / "max_write_same_blocks"
+
+    def _write_head(self, captured: str) -> None:
+        self.disk.write_bytes(bytes.fromhex(self.captured[captured]).ljust(4096, b"\0"))
 
     def swap_disk(self) -> None:
         """Have another disk behind the session: the kernel learns of it when asked to rescan."""
@@ -211,6 +228,9 @@ class Host:
                 assert self._scan.read_text() == "0 0 1"
                 self._scan.write_text("")
                 self.add_disk()
+            if self.grown and self.scsi.exists() and (self.scsi / "rescan").read_text():
+                size = self.scsi / "block" / self.captured["disk"] / "size"
+                size.write_text(self.captured["grown_size"])
             if self.scsi.exists() and (self.scsi / "delete").read_text() == "1":
                 self.removed.append((self.scsi / "state").read_text())
                 self._remove_disk()

@@ -130,3 +130,17 @@ async def test_ids_that_are_not_ours(tmp_path: Path) -> None:
     host.target.mkdir(parents=True)
     await flows.bind_mounts.unpublish("../x", host.target)
     assert host.target.exists()
+
+
+async def test_raw_block_for_several_writers_is_staged_once_and_on_several_paths(
+    tmp_path: Path,
+) -> None:
+    shared = Capability("MULTI_NODE_MULTI_WRITER", None)
+    host = await staged(tmp_path, shared)
+    for target in (host.target, host.read_only):
+        await publish(host, shared, target)
+    assert [argv[0] for argv in host.commands] == ["mount", "mount"]
+    async with host.running():
+        await host.flows().bind_mounts.unpublish(VOLUME, host.target)
+        with pytest.raises(FailedPrecondition, match="still mounted"):
+            await host.flows().staging.unstage(VOLUME, host.staging)

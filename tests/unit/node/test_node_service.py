@@ -78,3 +78,45 @@ async def test_a_node_tells_its_zone(tmp_path: Path) -> None:
     assert dict(info.accessible_topology.segments) == {"topology.csi-lvm-iscsi.github.io/zone": "a"}
     without = await service(host).NodeGetInfo(csi_pb2.NodeGetInfoRequest(), None)
     assert not without.HasField("accessible_topology")
+
+
+async def test_what_is_wrong_is_told_in_the_words_of_csi(tmp_path: Path) -> None:
+    host = Host(tmp_path, "blank", "blank")
+    node = service(host)
+    request = csi_pb2.NodeGetVolumeHealthRequest(volume_id=published().volume_id)
+    async with host.running():
+        await node.NodeStageVolume(stage_request(host), None)
+    host.end_session()
+    answer = await node.NodeGetVolumeHealth(request, None)
+    (entry,) = answer.volume_health.health_statuses
+    assert entry.status == csi_pb2.VolumeHealthErrorType.INACCESSIBLE
+    assert entry.reason == "DiskGone"
+
+
+async def test_stats_tell_the_units(tmp_path: Path) -> None:
+    host = Host(tmp_path, "blank", "blank")
+    node = service(host)
+    async with host.running():
+        await node.NodeStageVolume(stage_request(host), None)
+    request = csi_pb2.NodeGetVolumeStatsRequest(
+        volume_id=published().volume_id, volume_path=str(host.staging)
+    )
+    answer = await node.NodeGetVolumeStats(request, None)
+    assert [usage.unit for usage in answer.usage] == [
+        csi_pb2.VolumeUsage.BYTES,
+        csi_pb2.VolumeUsage.INODES,
+    ]
+
+
+async def test_expanding_answers_the_capacity(tmp_path: Path) -> None:
+    host = Host(tmp_path, "blank", "blank")
+    node = service(host)
+    async with host.running():
+        await node.NodeStageVolume(stage_request(host), None)
+        request = csi_pb2.NodeExpandVolumeRequest(
+            volume_id=published().volume_id, volume_path=str(host.staging)
+        )
+        answer = await node.NodeExpandVolume(request, None)
+    assert answer.capacity_bytes == published().size_bytes
+    with pytest.raises(InvalidArgument, match="volume_path"):
+        await node.NodeExpandVolume(csi_pb2.NodeExpandVolumeRequest(volume_id="x"), None)

@@ -251,5 +251,6 @@ async def test_a_record_holds_what_is_read_and_no_more(tmp_path: Path) -> None:
     await stage(host, EXT4)
     (text,) = host.state()["records"]
     assert set(json.loads(text)) == {
-        *("nonce", "boot_id", "staging_path", "file_system", "mount_flags", "device", "number")
+        *("publication", "boot_id", "staging_path", "file_system", "mount_flags", "read_only"),
+        *("device", "number"),
     }

@@ -14,7 +14,7 @@ from csi_lvm_iscsi.model import errors
 from csi_lvm_iscsi.rpc.errors import error_of, status_of
 from csi_lvm_iscsi.rpc.interceptor import CallInterceptor
 from csi_lvm_iscsi.rpc.pb import csi_pb2, csi_pb2_grpc
-from csi_lvm_iscsi.storage_client.host import CHANNEL_OPTIONS
+from csi_lvm_iscsi.storage_client.host import CHANNEL_OPTIONS, _is_answer
 
 METRIC = "csi_lvm_iscsi_call_seconds_count"
 
@@ -95,6 +95,19 @@ async def test_what_a_server_answered_is_not_asked_again(server: Server) -> None
     with pytest.raises(aio.AioRpcError):
         await server.create("Unavailable")
     assert server.service.refused == 1
+
+
+async def test_an_error_that_a_server_sent_is_told_from_silence(
+    server: Server, tmp_path: Path
+) -> None:
+    with pytest.raises(aio.AioRpcError) as answer:
+        await server.create("Unavailable")
+    assert _is_answer(answer.value)
+    nowhere = csi_pb2_grpc.ControllerStub(aio.insecure_channel(f"unix://{tmp_path}/nothing"))
+    with pytest.raises(aio.AioRpcError) as silence:
+        await nowhere.CreateVolume(csi_pb2.CreateVolumeRequest())
+    assert silence.value.code() == answer.value.code()
+    assert not _is_answer(silence.value)
 
 
 async def test_a_fault_is_internal_and_logged_with_its_trace(server: Server) -> None:

@@ -1,0 +1,28 @@
+"""What the controller tells Prometheus. It asks nobody for it: it is what calls have met with."""
+
+from collections.abc import Iterable, Sequence
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from csi_lvm_iscsi.storage_client.host import StorageHost
+
+
+def controller_metrics(hosts: Sequence[StorageHost]) -> Iterable[Metric]:
+    """The metrics of now. A host that was not called yet is not told of. Pools are not either: each
+    storage host tells of its own, and sums would count them twice."""
+    up = GaugeMetricFamily(
+        "csi_lvm_iscsi_storage_host_up",
+        "Whether the storage host answered the last call to it.",
+        labels=("host",),
+    )
+    answered = GaugeMetricFamily(
+        "csi_lvm_iscsi_storage_host_answered_timestamp_seconds",
+        "When the storage host last answered a call; 0: never.",
+        labels=("host",),
+    )
+    for host in hosts:
+        if host.is_up is not None:
+            up.add_metric((host.entry.name,), host.is_up)
+            answered.add_metric((host.entry.name,), host.answered_at)
+    yield up
+    yield answered

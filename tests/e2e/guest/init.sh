@@ -1,0 +1,78 @@
+#!/bin/busybox sh
+# All that runs in the guest: it watches its disks, and tells on its serial port what it sees and
+# does. A disk that appears is read at its beginning, and written behind that; one that grew is
+# written at its new end. The kernel passes WRITES, the number of lines to write on a new disk,
+# from its command line in the environment.
+BLOCK=4096
+
+/bin/busybox --install -s /bin
+export PATH=/bin
+mkdir -p /proc /sys /dev /disks
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+
+say() { echo "guest: $*"; }
+
+mebibytes() { echo "$(($1 / 2048)) MiB"; }
+
+# Print the first line of a disk's first block, as far as it is text.
+beginning() { dd if="/dev/$1" bs=$BLOCK count=1 iflag=direct 2>/dev/null | head -n 1 | tr -cd ' -~'; }
+
+# Write a text into the block of that number, and wait until the disk has it.
+write() {
+    if printf "%-$((BLOCK - 1))s\n" "$3" >/block &&
+        dd if=/block of="/dev/$1" bs=$BLOCK seek="$2" oflag=direct conv=notrunc,fsync 2>/error; then
+        say "$1 block $2 written: $3"
+    else
+        say "$1 block $2 failed: $(tail -n 1 /error)"
+    fi
+}
+
+appeared() {
+    # The serial number is behind the four bytes that begin each page of vital product data.
+    say "$1 appeared: $(mebibytes "$2"), serial $(tail -c +5 "/sys/block/$1/device/vpd_pg80")"
+    say "$1 begins with: $(beginning "$1")"
+    line=1
+    while [ "$line" -le "$WRITES" ]; do
+        write "$1" "$line" "line $line of the guest"
+        line=$((line + 1))
+    done
+}
+
+grew() {
+    say "$1 grew: $(mebibytes "$2")"
+    write "$1" $(($2 * 512 / BLOCK - 1)) "the end, by the guest"
+}
+
+# The files in /disks are the disks seen before, with their sizes in sectors.
+look() {
+    for path in /sys/block/sd*; do
+        [ -e "$path/size" ] || continue
+        disk=${path##*/}
+        read -r size <"$path/size"
+        if [ ! -e "/disks/$disk" ]; then
+            appeared "$disk" "$size"
+        else
+            read -r before <"/disks/$disk"
+            [ "$size" = "$before" ] || grew "$disk" "$size"
+        fi
+        echo "$size" >"/disks/$disk"
+    done
+    for path in /disks/*; do
+        disk=${path##*/}
+        if [ -e "$path" ] && [ ! -e "/sys/block/$disk" ]; then
+            rm "$path"
+            say "$disk is gone"
+        fi
+    done
+}
+
+while read -r module; do
+    insmod "/modules/$module"
+done </modules/order
+say "up: Linux $(uname -r), $(cut -d ' ' -f 1 /proc/uptime) s after power-on"
+while :; do
+    look
+    sleep 0.5
+done

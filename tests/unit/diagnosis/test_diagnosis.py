@@ -1,0 +1,319 @@
+"""What the recordings of the lab do not show: hangs, other users, other hosts."""
+
+import asyncio
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from csi_lvm_iscsi.commands.runner import ProcessRunner
+from csi_lvm_iscsi.diagnosis import checks, host, report
+from csi_lvm_iscsi.diagnosis.host import Host
+from csi_lvm_iscsi.model.findings import Finding, Level, error, ok
+from csi_lvm_iscsi.node.doctor import iscsi
+from csi_lvm_iscsi.storage.doctor import tgt
+from csi_lvm_iscsi.storage.doctor.lvm import LvmChecks, _devices
+from csi_lvm_iscsi.storage.doctor.pools import pool_findings
+from csi_lvm_iscsi.storage.tgt.socket import ManagementSocket
+from tests.boundary import Player
+
+MIB = 1 << 20
+REPORT = next(
+    action["run"]
+    for action in json.loads(
+        (Path(__file__).parent / "transcripts" / "healthy-storage.json").read_text()
+    )["actions"]
+    if "fullreport" in action.get("run", ())
+)
+POOL = {
+    "lv_name": "pool",
+    "lv_when_full": "error",
+    "lv_check_needed": "",
+    "lv_health_status": "",
+    "lv_metadata_size": "4194304",
+    "data_percent": "10.00",
+    "metadata_percent": "10.00",
+}
+
+
+def host_of(root: Path, **parts: object) -> Host:
+    return Host(ProcessRunner(), root=root, own=root, **parts)  # type: ignore[arg-type]
+
+
+async def test_a_tgtd_that_does_not_answer_is_found_in_bounded_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tgt, "_ANSWER_SECONDS", 0.1)
+    process = tmp_path / "proc" / "77"
+    process.mkdir(parents=True)
+    (process / "comm").write_text("tgtd\n")
+    (process / "cmdline").write_text("tgtd\0-f\0")
+    (process / "stat").write_text("77 (tgtd) S 1")
+    silent = asyncio.Event()
+
+    async def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await silent.wait()
+        writer.close()
+
+    server = await asyncio.start_unix_server(accept, tmp_path / "socket")
+    found = tgt.TgtChecks(host_of(tmp_path), ManagementSocket(tmp_path / "socket"))
+    (finding,) = await found.daemon()
+    assert finding.level is Level.ERROR
+    assert finding.fix == "kill -9 77"
+    assert list(await found.portals()) == []
+    silent.set()
+    server.close()
+    await server.wait_closed()
+
+
+async def test_a_check_that_hangs_or_fails_is_a_finding_and_the_others_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(report, "_CHECK_SECONDS", 0.05)
+
+    async def hangs() -> Sequence[Finding]:
+        await asyncio.Event().wait()
+        return []
+
+    async def fails() -> Sequence[Finding]:
+        raise KeyError("vg")
+
+    async def works() -> Sequence[Finding]:
+        return [ok("works", "it does")]
+
+    found = await report.examine(
+        host_of(tmp_path), {"hangs": hangs, "fails": fails, "works": works}
+    )
+    assert [(each.check, each.level) for each in found] == [
+        ("hangs", Level.ERROR),
+        ("fails", Level.ERROR),
+        ("works", Level.OK),
+    ]
+    assert all(each.fix for each in found[:2])
+
+
+@pytest.mark.parametrize(("user", "place"), [(1000, ""), (0, "not to be seen")])
+async def test_who_may_not_see_the_host_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: int, place: str
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    (finding,) = await report.examine(host_of(tmp_path / place), {})
+    assert finding.level is Level.ERROR
+    assert finding.fix.startswith("sudo ")
+
+
+def test_the_text_has_a_line_for_each_finding_and_for_each_fix() -> None:
+    text = report.as_text([ok("clock", "synchronised"), error("tgtd", "does not run", "tgtd")])
+    assert text.splitlines() == [
+        "ok       clock  synchronised",
+        "error    tgtd   does not run",
+        "                fix: tgtd",
+        "1 ok, 0 warning, 1 error",
+    ]
+
+
+async def test_a_host_that_lacks_everything_crashes_no_check(tmp_path: Path) -> None:
+    bare = host_of(tmp_path)
+    assert bare.processes() == []
+    assert bare.listeners(3260) == []
+    assert checks.programs(bare, "lvm2", "lvm2", "lvm").level is Level.ERROR
+    assert checks.state_directory(bare, Path("/var/lib/x")).level is Level.OK
+
+
+def test_a_role_is_told_from_a_doctor(tmp_path: Path) -> None:
+    def run(pid: int, *argv: str) -> None:
+        process = tmp_path / "proc" / str(pid)
+        process.mkdir(parents=True)
+        (process / "comm").write_text("python3\n")
+        (process / "cmdline").write_text("".join(f"{word}\0" for word in argv))
+        (process / "stat").write_text(f"{pid} (python3) S 1")
+
+    run(5, "python3", "-m", "csi_lvm_iscsi", "doctor", "storage")
+    run(6, "python3", "/usr/bin/csi-lvm-iscsi", "node", "--node-id", "storage")
+    assert host_of(tmp_path).role("storage") is None
+    run(7, "python3", "-m", "csi_lvm_iscsi", "storage", "--listen", "x")
+    found = [host_of(tmp_path).role(name) for name in ("storage", "node")]
+    assert [process.pid for process in found if process] == [7, 6]
+
+
+def test_records_in_memory_are_an_error(tmp_path: Path) -> None:
+    (tmp_path / "proc" / "1").mkdir(parents=True)
+    (tmp_path / "proc" / "1" / "mountinfo").write_text(
+        "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 0:9 / /var/lib rw - tmpfs tmpfs rw\n"
+    )
+    found = checks.state_directory(host_of(tmp_path), Path("/var/lib/csi-lvm-iscsi"))
+    assert found.level is Level.ERROR
+    assert "tmpfs" in found.found
+    assert checks.state_directory(host_of(tmp_path), Path("/var/lib2")).level is Level.OK
+
+
+@pytest.mark.parametrize(
+    ("free", "files", "level"),
+    [
+        (1024 * MIB, 100000, Level.OK),
+        (1024 * MIB, -1, Level.OK),
+        (32 * MIB, 100000, Level.WARNING),
+        (1 * MIB, 100000, Level.ERROR),
+        (1024 * MIB, 10, Level.WARNING),
+        (1024 * MIB, 0, Level.ERROR),
+    ],
+)
+def test_little_space_or_few_files_are_told(
+    tmp_path: Path, free: int, files: int, level: Level
+) -> None:
+    total = 0 if files < 0 else 100000
+    space = os.statvfs_result((4096, 4096, 0, 0, free // 4096, total, files, files, 0, 255))
+    found = checks.free_space(host_of(tmp_path, statvfs=lambda _: space), Path("/var/lib/x"))
+    assert found.level is level
+
+
+@pytest.mark.parametrize(("status", "level"), [(0x2001, Level.OK), (0x41, Level.WARNING)])
+def test_a_clock_that_follows_none_is_told(tmp_path: Path, status: int, level: Level) -> None:
+    assert checks.clock(host_of(tmp_path, clock_status=lambda: status)).level is level
+
+
+def test_the_clock_of_this_host_can_be_read() -> None:
+    assert 0 <= host.clock_status() <= 0xFFFF
+
+
+async def test_a_portal_is_reached_or_the_reason_told() -> None:
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    assert await host.reach(f"127.0.0.1:{port}") == ""
+    server.close()
+    await server.wait_closed()
+    assert await host.reach(f"127.0.0.1:{port}") != ""
+    assert await host.reach("no portal") != ""
+
+
+# What `systemctl show` tells of Debian's unit: a line for each command, of one name. Written by
+# hand after systemctl(1): the lab has no systemd.
+DEBIANS_UNIT = """\
+MainPID=77
+ActiveState=active
+UnitFileState=enabled
+ExecStartPost={ path=/usr/sbin/tgt-admin ; argv[]=/usr/sbin/tgt-admin -e -c /etc/tgt/targets.conf }
+ExecStartPost={ path=/usr/sbin/tgtadm ; argv[]=/usr/sbin/tgtadm --op update --mode sys }
+ExecStop={ path=/usr/sbin/tgt-admin ; argv[]=/usr/sbin/tgt-admin --offline ALL }
+ExecStop={ path=/usr/sbin/tgtadm ; argv[]=/usr/sbin/tgtadm --op delete --mode system }
+"""
+
+
+@pytest.mark.parametrize(
+    ("shown", "level", "fix"),
+    [
+        (DEBIANS_UNIT, Level.WARNING, "systemctl daemon-reload && systemctl restart tgt"),
+        (DEBIANS_UNIT.replace("77", "0"), Level.ERROR, "systemctl disable --now tgt.service"),
+        (DEBIANS_UNIT.replace("tgt-admin", "true"), Level.OK, ""),
+        ("LoadState=not-found\nActiveState=inactive\n", Level.OK, ""),
+    ],
+)
+async def test_debians_unit_of_tgtd_is_told(
+    tmp_path: Path, shown: str, level: Level, fix: str
+) -> None:
+    (tmp_path / "run" / "systemd" / "system").mkdir(parents=True)
+    process = tmp_path / "proc" / "77"
+    process.mkdir(parents=True)
+    (process / "comm").write_text("tgtd\n")
+    (process / "stat").write_text("77 (tgtd) S 1")
+    command = {"run": ["systemctl", "show", "tgt.service"], "where": "host", "code": 0}
+    player = Player([{**command, "stdout": shown, "stderr": ""}])
+    found = tgt.TgtChecks(Host(player, root=tmp_path), player)
+    (finding,) = await found.unit()
+    assert finding.level is level
+    assert fix in finding.fix
+
+
+@pytest.mark.parametrize(
+    ("changed", "level", "fix"),
+    [
+        ({"data_percent": "85.00"}, Level.WARNING, "lvextend --extents +50%FREE vg0/pool"),
+        ({"data_percent": "99.00"}, Level.ERROR, "lvextend --extents +50%FREE vg0/pool"),
+        (
+            {"metadata_percent": "81.00"},
+            Level.WARNING,
+            "lvextend --poolmetadatasize +4194304b vg0/pool",
+        ),
+        ({"lv_check_needed": "check needed"}, Level.ERROR, "lvconvert --yes --repair vg0/pool"),
+        ({"lv_health_status": "metadata_read_only"}, Level.ERROR, "lvconvert --yes --repair"),
+        ({"data_percent": "", "metadata_percent": ""}, Level.OK, ""),
+    ],
+)
+def test_the_state_of_a_pool_is_told(changed: dict[str, str], level: Level, fix: str) -> None:
+    (found,) = pool_findings("vg0", {**POOL, **changed}, zeroes=True)
+    assert found.level is level
+    assert fix in found.fix
+
+
+GROUP = {
+    "vg": [
+        {
+            "vg_name": "vg0",
+            "vg_mda_size": "1044480",
+            "vg_mda_free": "519168",
+            "vg_missing_pv_count": "0",
+        }
+    ],
+    "pv": [{"pv_name": "/dev/sdb"}],
+    "lv": [],
+    "seg": [],
+}
+
+
+async def test_each_volume_group_that_was_named_is_looked_for(tmp_path: Path) -> None:
+    findings = await LvmChecks(reporting(tmp_path, {}), ["other", "vg0"]).volume_groups()
+    assert [(each.check, each.level) for each in findings] == [
+        ("volume group", Level.ERROR),
+        ("volume group", Level.OK),
+        ("metadata area", Level.OK),
+    ]
+    assert "other" in findings[0].found
+
+
+async def test_a_metadata_area_that_fills_and_lost_disks_are_told(tmp_path: Path) -> None:
+    state = {"vg_mda_free": "52224", "vg_missing_pv_count": "1"}
+    disks, area = await LvmChecks(reporting(tmp_path, state), ["vg0"]).volume_groups()
+    assert disks.level is Level.ERROR
+    assert "vgextend --restoremissing vg0" in disks.fix
+    assert area.level is Level.WARNING
+    assert "51 KiB of 510 KiB" in area.found
+    assert "pvchange --metadataignore y /dev/sdb" in area.fix
+
+
+def reporting(root: Path, state: dict[str, str]) -> Host:
+    """A host whose lvm reports this state of vg0."""
+    group = {**GROUP, "vg": [{**GROUP["vg"][0], **state}]}
+    said = {"where": "host", "code": 0, "stdout": json.dumps({"report": [group]}), "stderr": ""}
+    return Host(Player([{"run": REPORT, **said}]), root=root)
+
+
+def test_devices_of_volumes_are_told_from_other_logical_volumes() -> None:
+    group = {
+        "vg": [{"vg_name": "my-vg"}],
+        "lv": [
+            {"lv_name": "0123abcd-pvc-1", "lv_tags": "csi-lvm-iscsi:name=pvc-1"},
+            {"lv_name": "stacked", "lv_tags": ""},
+        ],
+    }
+    assert _devices(group) == {
+        "/dev/my-vg/0123abcd-pvc-1",
+        "/dev/mapper/my--vg-0123abcd--pvc--1",
+    }
+
+
+async def test_an_iscsid_that_hangs_in_the_kernel_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(iscsi, "_MOVE_SECONDS", 0.1)
+    process = tmp_path / "proc" / "88"
+    process.mkdir(parents=True)
+    (process / "comm").write_text("iscsid\n")
+    (process / "stat").write_text("88 (iscsid) D 1")
+    looked = iscsi.IscsiChecks(host_of(tmp_path), None)
+    (finding,) = await report.examine(host_of(tmp_path), {"iscsid": looked.daemon})
+    assert finding.level is Level.ERROR
+    assert "process 88 waits in the kernel" in finding.found

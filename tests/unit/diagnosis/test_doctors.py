@@ -1,0 +1,74 @@
+"""The doctors over what was recorded on hosts of the lab: healthy ones, and with each ailment."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from csi_lvm_iscsi.diagnosis.host import Host
+from csi_lvm_iscsi.model.findings import Finding, Level
+from tests.ailments import AILMENTS, Ailment
+from tests.boundary import Player
+from tests.unit.diagnosis.record import diagnose
+
+TRANSCRIPTS = Path(__file__).parent / "transcripts"
+# The lab's kernels have no clock to follow.
+UNAVOIDABLE = {("clock", Level.WARNING)}
+
+
+def lay_out(root: Path, recording: dict[str, Any]) -> None:
+    """Make the files that the host had."""
+    for name, text in recording["files"].items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    for name, target in recording["links"].items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).symlink_to(target)
+
+
+async def play(root: Path, monkeypatch: pytest.MonkeyPatch, name: str, role: str) -> list[Finding]:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    recording = json.loads((TRANSCRIPTS / f"{name}.json").read_text())
+    lay_out(root, recording)
+    player = Player(recording["actions"])
+
+    async def reach(portal: str) -> str:
+        return str(recording["reached"][portal])
+
+    host = Host(
+        player,
+        root=root,
+        own=root,
+        clock_status=lambda: int(recording["clock"]),
+        reach=reach,
+        statvfs=lambda _: os.statvfs_result(recording["statvfs"]),
+    )
+    findings = await diagnose(host, player, role, recording["options"])
+    assert player.left() == []
+    return findings
+
+
+def wrong(findings: list[Finding]) -> set[tuple[str, Level]]:
+    return {(each.check, each.level) for each in findings if each.level is not Level.OK}
+
+
+@pytest.mark.parametrize("role", ["storage", "node"])
+async def test_a_healthy_host_is_told_to_be_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, role: str
+) -> None:
+    findings = await play(tmp_path, monkeypatch, f"healthy-{role}", role)
+    assert wrong(findings) == UNAVOIDABLE
+
+
+@pytest.mark.parametrize("ailment", AILMENTS, ids=lambda each: each.name)
+async def test_an_ailment_is_found_with_its_fix(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ailment: Ailment
+) -> None:
+    findings = await play(tmp_path, monkeypatch, ailment.name, ailment.role)
+    (found,) = [each for each in findings if each.check == ailment.check and each.fix]
+    assert found.level is ailment.level
+    assert ailment.says in found.found
+    assert ailment.fix in found.fix
+    assert wrong(findings) == {(ailment.check, ailment.level), *ailment.also, *UNAVOIDABLE}

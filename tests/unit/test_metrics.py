@@ -1,0 +1,146 @@
+"""The metrics of each role: well named, and as docs/metrics.md tells."""
+
+import asyncio
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import grpc
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import Metric
+
+from csi_lvm_iscsi.commands.measured import MeasuredRunner
+from csi_lvm_iscsi.commands.runner import CommandFailed, ProcessRunner, Where
+from csi_lvm_iscsi.controller.metrics import controller_metrics
+from csi_lvm_iscsi.model.errors import Unavailable
+from csi_lvm_iscsi.model.volumes import Pool
+from csi_lvm_iscsi.node.metrics import node_metrics
+from csi_lvm_iscsi.rpc import metrics
+from csi_lvm_iscsi.rpc.interceptor import CallInterceptor
+from csi_lvm_iscsi.storage.metrics import UpkeepState, storage_metrics
+from csi_lvm_iscsi.storage_client.host import HostEntry, StorageHost
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
+COLUMNS = 5
+POOL = Pool("vg0", "uuid", "pool", 100, 60, 70, 30, 20, 5, 40.0, 10.0, "data above 90 %")
+UPKEEP = UpkeepState(
+    tgtd_runs=True,
+    compared_at=1700000000.0,
+    rebuilt=3,
+    broken=1,
+    orphan_targets=2,
+    orphan_accounts=4,
+)
+
+
+def unreachable() -> StorageHost:
+    return StorageHost(HostEntry("storage-1", "127.0.0.1:1", ()), grpc.ssl_channel_credentials())
+
+
+def answered() -> StorageHost:
+    host = unreachable()
+    host.is_up, host.answered_at = True, 1700000000.0
+    return host
+
+
+ROLES: dict[str, Callable[[Path], Iterable[Metric]]] = {
+    "storage": lambda _: storage_metrics([POOL], 7, UPKEEP),
+    "node": lambda sys: node_metrics(sys, []),
+    "controller": lambda _: controller_metrics([answered()]),
+}
+
+
+async def collected(role: str, sys: Path) -> list[Metric]:
+    """What the role tells, with a sample of each metric."""
+    registry = CollectorRegistry()
+    CallInterceptor(registry)._seconds.labels("CreateVolume", "OK").observe(1)
+    if role != "controller":
+        runner = MeasuredRunner(ProcessRunner(), registry)
+        with pytest.raises(CommandFailed):
+            await runner.run("false", where=Where.HERE, seconds=10)
+    metrics.register(registry, lambda: ROLES[role](sys))
+    return await asyncio.to_thread(lambda: list(registry.collect()))
+
+
+async def scrape(registry: CollectorRegistry) -> str:
+    """As the HTTP server does: in a thread."""
+    return (await asyncio.to_thread(generate_latest, registry)).decode()
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_metrics_are_named_by_the_conventions(tmp_path: Path, role: str) -> None:
+    for family in await collected(role, tmp_path):
+        assert re.fullmatch(r"csi_lvm_iscsi_[a-z][a-z0-9_]*", family.name)
+        assert family.documentation.endswith(".")
+        assert not family.name.endswith(("_percent", "_ms", "_mib", "_gib", "_count", "_total"))
+        assert family.type in ("gauge", "counter", "histogram")
+
+
+async def test_the_document_tells_of_each_metric_and_of_no_other(tmp_path: Path) -> None:
+    rows: dict[tuple[str, str, str, str], list[str]] = {}
+    for role in ROLES:
+        for family in await collected(role, tmp_path):
+            # The exposition's name of a counter has this suffix.
+            name = family.name + ("_total" if family.type == "counter" else "")
+            labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+            key = (name, family.type, ", ".join(sorted(labels)), family.documentation)
+            rows.setdefault(key, []).append(role)
+    table = "\n".join(
+        f"| `{name}` | {kind} | {labels or 'none'} | {', '.join(roles)} | {meaning} |"
+        for (name, kind, labels, meaning), roles in rows.items()
+    )
+    lines = DOCUMENT.read_text().splitlines()
+    told = [line for line in lines if line.startswith("| `") and line.count(" | ") == COLUMNS - 1]
+    assert told == table.splitlines(), f"docs/metrics.md should have:\n{table}"
+
+
+async def test_a_storage_host_that_does_not_answer_is_down() -> None:
+    host = unreachable()
+    with pytest.raises(Unavailable):
+        await host.get("0123abcd-pvc-1")
+    registry = CollectorRegistry()
+    metrics.register(registry, lambda: controller_metrics([host]))
+    text = await scrape(registry)
+    assert 'csi_lvm_iscsi_storage_host_up{host="storage-1"} 0.0' in text
+
+
+async def test_a_pool_is_told_of_by_its_name() -> None:
+    registry = CollectorRegistry()
+    metrics.register(registry, lambda: storage_metrics([POOL], 7, UPKEEP))
+    text = await scrape(registry)
+    labels = '{thin_pool="pool",volume_group="vg0"}'
+    assert f"csi_lvm_iscsi_pool_available_bytes{labels} 30.0" in text
+    assert f"csi_lvm_iscsi_pool_data_used_ratio{labels} 0.4" in text
+    assert f"csi_lvm_iscsi_pool_stopped{labels} 1.0" in text
+    assert 'csi_lvm_iscsi_orphans{kind="account"} 4.0' in text
+    assert "csi_lvm_iscsi_exports_rebuilt_total 3.0" in text
+
+
+async def test_sessions_are_told_of_as_the_kernel_has_them(tmp_path: Path) -> None:
+    prefix = "iqn.2026-11.io.github.csi-lvm-iscsi"
+    for number, (target, state) in enumerate(
+        [(f"{prefix}:a", "LOGGED_IN"), (f"{prefix}:b", "FAILED"), ("iqn.other:a", "FAILED")]
+    ):
+        session = tmp_path / "class" / "iscsi_session" / f"session{number}"
+        session.mkdir(parents=True)
+        (session / "targetname").write_text(f"{target}\n")
+        (session / "state").write_text(f"{state}\n")
+    registry = CollectorRegistry()
+    metrics.register(registry, lambda: node_metrics(tmp_path, ["a", "c"]))
+    text = await scrape(registry)
+    assert 'csi_lvm_iscsi_sessions{state="LOGGED_IN"} 1.0' in text
+    assert 'csi_lvm_iscsi_sessions{state="FAILED"} 1.0' in text
+    assert "csi_lvm_iscsi_staged_volumes 2.0" in text
+    assert "csi_lvm_iscsi_orphan_sessions 1.0" in text
+
+
+async def test_commands_are_counted_by_program() -> None:
+    registry = CollectorRegistry()
+    runner = MeasuredRunner(ProcessRunner(), registry)
+    await runner.run("true", where=Where.HERE, seconds=10)
+    with pytest.raises(CommandFailed):
+        await runner.run("false", where=Where.HERE, seconds=10)
+    text = await scrape(registry)
+    assert 'csi_lvm_iscsi_command_seconds_count{command="true"} 1.0' in text
+    assert 'csi_lvm_iscsi_command_failures_total{command="false"} 1.0' in text
