@@ -36,7 +36,8 @@ def host(lab: Lab) -> Iterator[Host]:
 
 
 def _serve(host: Host, script: str) -> None:
-    (host._scripts / "storage").write_text(script)
+    # In the host's own root, which lies over the builder's.
+    host.write(str(host._scripts / "storage"), script.encode())
     host.exec("pkill", "-KILL", "-f", "csi_lvm_iscsi storage").check()
     host.wait_ready()
 
@@ -109,7 +110,7 @@ def test_the_metadata_of_a_pool_is_extended(
     shown = host.exec("lvs", "--noheadings", "-o", "metadata_percent", f"vg0/{POOL}").check()
     before = sizes(host)
     # As if it were full: the threshold is just below what is used.
-    script = (host._scripts / "storage").read_text().rstrip()
+    script = host.read(str(host._scripts / "storage")).decode().rstrip()
     _serve(host, f"{script} --extend-at {float(shown.text) * 0.9:.2f}\n")
     wait_until(lambda: sizes(host)[1] > before[1], 60, "the metadata was not extended")
     assert sizes(host)[0] == before[0], "its data was extended, too"
