@@ -91,7 +91,8 @@ def test_a_pool_stops_before_it_is_full_and_goes_on_when_it_was_extended(
             volume_content_source={"snapshot": {"snapshot_id": snapshot}},
         )
     assert sizes(host)[0] == SIZE
-    assert "has no free extents: add a disk" in host.log("storage")
+    complaint = "has no free extents: add a disk"
+    wait_until(lambda: complaint in host.log("storage"), 30, "nobody is told to add a disk")
 
     host.exec("lvremove", "--yes", "vg0/filler").check()
     wait_until(lambda: sizes(host)[0] > SIZE, EXTEND_SECONDS, "the pool was not extended")
