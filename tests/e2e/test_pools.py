@@ -112,6 +112,7 @@ def test_the_metadata_of_a_pool_is_extended(
     before = sizes(host)
     # As if it were full: the threshold is just below what is used.
     script = host.read(str(host._scripts / "storage")).decode().rstrip()
+    script = script.replace("--thin-pool vg0/pool", "")  # which is to stay as it is
     _serve(host, f"{script} --extend-at {float(shown.text) * 0.9:.2f}\n")
     wait_until(lambda: sizes(host)[1] > before[1], 60, "the metadata was not extended")
     assert sizes(host)[0] == before[0], "its data was extended, too"
