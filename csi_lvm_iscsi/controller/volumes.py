@@ -2,20 +2,19 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import structlog
 
-from csi_lvm_iscsi.controller.placement import ANYWHERE, Reach, Underway, allows
+from csi_lvm_iscsi.controller.placement import ANYWHERE, Reach, allows
+from csi_lvm_iscsi.controller.places import Places, ask_all
 from csi_lvm_iscsi.controller.sources import Source, Sources
 from csi_lvm_iscsi.model import names, sizes
 from csi_lvm_iscsi.model.errors import (
     AlreadyExists,
     DriverError,
     FailedPrecondition,
-    InvalidArgument,
     NotFound,
     OutOfRange,
     OutOfSpace,
@@ -29,8 +28,6 @@ from csi_lvm_iscsi.storage_client.host import StorageHost
 from csi_lvm_iscsi.storage_client.inventory import Inventory
 
 _log = structlog.get_logger()
-T = TypeVar("T")
-Place = tuple[StorageHost, Pool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +49,7 @@ class Volumes:
         self._sources = Sources(inventory)
         # The storage hosts hold volumes; names are held here, as a name has no host yet.
         self._names = InFlight()
-        self._underway = Underway()
+        self._places = Places(inventory)
 
     async def create(
         self,
@@ -72,7 +69,7 @@ class Volumes:
         saying why for each.
         """
         names.check_name(name)
-        self._check_storage_host(parameters)
+        self._places.check(parameters)
         wanted = _Wanted(name, required, limit, parameters.origin, source_id)
         with self._names.hold(name, "CreateVolume"):
             found = await self._find(name)
@@ -80,9 +77,9 @@ class Volumes:
                 return await self._again(wanted, parameters, reach, *found)
             source = await self._sources.find(source_id) if source_id else None
             refusals: list[DriverError] = []
-            for host, pool in await self._places(parameters, reach, source):
+            for host, pool in await self._places.in_order(parameters, reach, source):
                 try:
-                    with self._underway.making(pool, required or sizes.DEFAULT_SIZE):
+                    with self._places.underway.making(pool, required or sizes.DEFAULT_SIZE):
                         return await self._make(wanted, host, pool, source)
                 except (OutOfSpace, OutOfRange) as error:
                     refusals.append(error)
@@ -155,9 +152,15 @@ class Volumes:
         if host is None:
             _log.warning("no storage host has its volume group: taken as deleted", id=volume_id)
             return
-        borrowed = await host.delete(volume_id)
-        if borrowed:
-            await self._sources.take_back(borrowed, host, volume_id)
+        source_id, kept = await host.delete(volume_id)
+        if source_id:
+            try:
+                await self._sources.take_back(source_id, host, volume_id)
+            except Unavailable as error:
+                if kept:
+                    raise
+                _log.warning("what was lent of a source stays lent", id=source_id, error=str(error))
+        if kept:
             await host.delete(volume_id, source_taken_back=True)
 
     async def get(self, volume_id: str) -> Volume:
@@ -172,7 +175,7 @@ class Volumes:
 
     async def pools(self, parameters: Parameters, reach: Reach = ANYWHERE) -> list[Pool]:
         """The pools of this kind, of the hosts that answer. Raises Unavailable where none does."""
-        return [pool for _, pool in await self._places(parameters, reach, None)]
+        return [pool for _, pool in await self._places.in_order(parameters, reach, None)]
 
     def zone_of(self, volume_id: str) -> str:
         """The zone of the storage host that has the volume; empty: there are no zones."""
@@ -224,67 +227,12 @@ class Volumes:
                     return await host.get(volume_id, patient=True)
             return None
 
-        for host, answer in await _ask_all(self._inventory.hosts, found):
+        for host, answer in await ask_all(self._inventory.hosts, found):
             if isinstance(answer, Volume):
                 return host, answer
             if isinstance(answer, DriverError) and not isinstance(answer, Unavailable):
                 raise answer
         return None
-
-    async def _places(
-        self, parameters: Parameters, reach: Reach, source: Source | None
-    ) -> list[Place]:
-        """The pools that may be used, of the hosts that answer, the one to try first in front."""
-        hosts = [
-            host
-            for host in self._inventory.hosts
-            if parameters.storage_host in ("", host.entry.name) and reach.allows(host.entry.zone)
-        ]
-        answers = await _ask_all(hosts, lambda host: host.pools())
-        places = [
-            (host, pool)
-            for host, answer in answers
-            if not isinstance(answer, DriverError)
-            for pool in answer
-            if allows(parameters, host.entry.name, pool)
-        ]
-        silent = [answer for _, answer in answers if isinstance(answer, DriverError)]
-        if silent and not places:
-            raise Unavailable(
-                f"No storage host that answers makes these volumes ({parameters}): "
-                f"{' '.join(map(str, silent))}"
-            )
-        return sorted(
-            places,
-            key=lambda place: (
-                reach.rank(place[0].entry.zone),
-                source.distance(*place) if source else 0,
-                self._underway.free_order(place[0].entry.name, place[1]),
-            ),
-        )
-
-    def _check_storage_host(self, parameters: Parameters) -> None:
-        hosts = [host.entry.name for host in self._inventory.hosts]
-        if parameters.storage_host and parameters.storage_host not in hosts:
-            raise InvalidArgument(
-                f"Parameter storageHost is {parameters.storage_host!r}, but the controller's "
-                f"inventory has {', '.join(hosts)}."
-            )
-
-
-async def _ask_all(
-    hosts: Sequence[StorageHost], question: Callable[[StorageHost], Awaitable[T]]
-) -> list[tuple[StorageHost, T | DriverError]]:
-    """Ask all hosts at once; an answer can be the error that came."""
-
-    async def ask(host: StorageHost) -> T | DriverError:
-        try:
-            return await question(host)
-        except DriverError as error:
-            return error
-
-    answers = await asyncio.gather(*map(ask, hosts))
-    return list(zip(hosts, answers, strict=True))
 
 
 async def _pool_of(volume: Volume, host: StorageHost) -> Pool:

@@ -97,17 +97,18 @@ class StorageService(storage_pb2_grpc.StorageServicer):
     ) -> storage_pb2.DeleteVolumeResponse:
         """Remove a volume that no node has. One that is being copied from another host stays until
         what that host lent is taken back: it is the only record of that."""
-        volume_id, borrowed = request.volume_id, ""
+        volume_id, source_id, kept = request.volume_id, "", False
         if names.is_volume_id(volume_id):
             await self._upkeep.ready()
             with self._in_flight.hold(volume_id, "DeleteVolume"):
                 await self._publications.ensure_unpublished(volume_id)
-                if not request.source_taken_back:
-                    borrowed = self._sources.borrowed(volume_id)
+                if self._catalog.has_volume(volume_id):
+                    source_id = self._catalog.volume(volume_id).source_id
+                    kept = self._sources.is_borrowing(volume_id) and not request.source_taken_back
                 await self._sources.abandon(volume_id)
-                if not borrowed:
+                if not kept:
                     await self._volumes.delete(volume_id)
-        return storage_pb2.DeleteVolumeResponse(borrowed_source_id=borrowed)
+        return storage_pb2.DeleteVolumeResponse(source_id=source_id, kept=kept)
 
     async def GetVolume(
         self, request: storage_pb2.GetVolumeRequest, context: object

@@ -79,8 +79,8 @@ class Sources:
     async def abandon(self, volume_id: str) -> None:
         """Stop making a volume: no copy runs, and nothing that was needed for it is left here."""
         await self._copies.forget(volume_id)
-        if source_id := self.borrowed(volume_id):
-            lent = source_id
+        if self.is_borrowing(volume_id):
+            source_id = lent = self._catalog.volume(volume_id).source_id
             if not names.is_snapshot_id(source_id):
                 lent = names.copy_snapshot_id(source_id, volume_id)
             await self._remote.release(lent)
@@ -88,14 +88,13 @@ class Sources:
             if snapshot.internal and snapshot.name == names.copy_name(volume_id):
                 await self._snapshots.delete(snapshot.id)
 
-    def borrowed(self, volume_id: str) -> str:
-        """The source on another host that a volume is being made of; empty: none."""
+    def is_borrowing(self, volume_id: str) -> bool:
+        """Whether a volume is being made of a source on another host."""
         if not self._catalog.has_volume(volume_id):
-            return ""
+            return False
         volume = self._catalog.volume(volume_id)
         here = {names.volume_group_hash(group.uuid) for group in self._catalog.groups()}
-        of_another = volume.unfinished and volume.source_id.partition("-")[0] not in here
-        return volume.source_id if of_another else ""
+        return volume.unfinished and volume.source_id.partition("-")[0] not in here
 
     def check_unread(self, source_id: str) -> None:
         """Raise FailedPrecondition where a volume is being made of this snapshot."""

@@ -130,14 +130,14 @@ class StorageHost:
         answer = await self._call(self._stub.CreateVolume, request, _CHANGE_SECONDS)
         return messages.volume_of(answer)
 
-    async def delete(self, volume_id: str, *, source_taken_back: bool = False) -> str:
-        """Remove a volume. One that is still being copied from another host is kept, and the id of
-        its source answered, until that was taken back."""
+    async def delete(self, volume_id: str, *, source_taken_back: bool = False) -> tuple[str, bool]:
+        """Remove a volume; the id of what it was made of, or nothing, and whether it is kept: one
+        that is being copied from another host is, until what that lent was taken back."""
         request = storage_pb2.DeleteVolumeRequest(
             volume_id=volume_id, source_taken_back=source_taken_back
         )
         answer = await self._call(self._stub.DeleteVolume, request, _CHANGE_SECONDS)
-        return str(answer.borrowed_source_id)
+        return str(answer.source_id), bool(answer.kept)
 
     async def get(self, volume_id: str, *, patient: bool = False) -> Volume:
         """Find a volume. With `patient`, a host that does not answer is given the whole time (10

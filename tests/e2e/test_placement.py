@@ -97,7 +97,7 @@ def test_volumes_go_to_the_zones_asked_for(
         return answer
 
     told = driver.controller("GetPluginCapabilities")["capabilities"]
-    services = [each["service"]["type"] for each in told]
+    services = [each["service"]["type"] for each in told if "service" in each]
     assert "VOLUME_ACCESSIBILITY_CONSTRAINTS" in services
     near = create(name(), requisite=["a", "b"], preferred=["b", "a"])
     only = create(name(), requisite=["a"])

@@ -36,7 +36,8 @@ def host(lab: Lab) -> Iterator[Host]:
 
 
 def _serve(host: Host, script: str) -> None:
-    (host._scripts / "storage").write_text(script)
+    # In the host's own root, which lies over the builder's.
+    host.write(str(host._scripts / "storage"), script.encode())
     host.exec("pkill", "-KILL", "-f", "csi_lvm_iscsi storage").check()
     host.wait_ready()
 
@@ -90,7 +91,8 @@ def test_a_pool_stops_before_it_is_full_and_goes_on_when_it_was_extended(
             volume_content_source={"snapshot": {"snapshot_id": snapshot}},
         )
     assert sizes(host)[0] == SIZE
-    assert "has no free extents: add a disk" in host.log("storage")
+    complaint = "has no free extents: add a disk"
+    wait_until(lambda: complaint in host.log("storage"), 30, "nobody is told to add a disk")
 
     host.exec("lvremove", "--yes", "vg0/filler").check()
     wait_until(lambda: sizes(host)[0] > SIZE, EXTEND_SECONDS, "the pool was not extended")
@@ -109,7 +111,8 @@ def test_the_metadata_of_a_pool_is_extended(
     shown = host.exec("lvs", "--noheadings", "-o", "metadata_percent", f"vg0/{POOL}").check()
     before = sizes(host)
     # As if it were full: the threshold is just below what is used.
-    script = (host._scripts / "storage").read_text().rstrip()
+    script = host.read(str(host._scripts / "storage")).decode().rstrip()
+    script = script.replace("--thin-pool vg0/pool", "")  # which is to stay as it is
     _serve(host, f"{script} --extend-at {float(shown.text) * 0.9:.2f}\n")
     wait_until(lambda: sizes(host)[1] > before[1], 60, "the metadata was not extended")
     assert sizes(host)[0] == before[0], "its data was extended, too"

@@ -270,19 +270,25 @@ Global___DeleteVolumeRequest: _TypeAlias = DeleteVolumeRequest  # noqa: Y015
 class DeleteVolumeResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    BORROWED_SOURCE_ID_FIELD_NUMBER: _builtins.int
-    borrowed_source_id: _builtins.str
-    """What was still being copied into the volume from another host. The volume is
-    there until that is taken back: then call again. Empty: the volume is gone.
+    SOURCE_ID_FIELD_NUMBER: _builtins.int
+    KEPT_FIELD_NUMBER: _builtins.int
+    source_id: _builtins.str
+    """The snapshot or volume that the volume was made of; empty: none, or it was
+    gone already.
+    """
+    kept: _builtins.bool
+    """It is still being copied from another host, and is there until what that
+    host lent is taken back: then call again.
     """
     def __init__(
         self,
         *,
-        borrowed_source_id: _builtins.str = ...,
+        source_id: _builtins.str = ...,
+        kept: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["borrowed_source_id", b"borrowed_source_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kept", b"kept", "source_id", b"source_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -36,9 +36,10 @@ class Reader(Host):
     async def volumes(self) -> list[Volume]:
         return list(self.made.values())
 
-    async def delete(self, volume_id: str, *, source_taken_back: bool = False) -> str:
-        self.calls.append("delete the volume" if source_taken_back else "stop its copy")
-        return "" if source_taken_back else self.made[volume_id].source_id
+    async def delete(self, volume_id: str, *, source_taken_back: bool = False) -> tuple[str, bool]:
+        kept = self.made[volume_id].copying and not source_taken_back
+        self.calls.append("stop its copy" if kept else "delete the volume")
+        return self.made[volume_id].source_id, kept
 
 
 class Pair(Inventory):

@@ -146,7 +146,7 @@ async def test_what_a_killed_role_was_logged_in_to_is_let_go(
 ) -> None:
     world = World(tmp_path, unfinished(source_id))
     await world.catalog.refresh()
-    assert world.sources.borrowed(VOLUME) == source_id
+    assert world.sources.is_borrowing(VOLUME)
     await world.sources.abandon(VOLUME)
     assert world.remote.released == [lent]
 
@@ -159,10 +159,10 @@ async def test_nothing_is_borrowed_of_our_own_volumes_nor_for_finished_ones(
     for logical_volume in (ours, finished):
         world = World(tmp_path, logical_volume)
         await world.catalog.refresh()
-        assert world.sources.borrowed(VOLUME) == ""
+        assert not world.sources.is_borrowing(VOLUME)
         await world.sources.abandon(VOLUME)
         assert world.remote.released == []
-    assert world.sources.borrowed("unknown") == ""
+    assert not world.sources.is_borrowing("unknown")
 
 
 async def test_a_copy_that_does_not_stop_is_not_waited_for_without_end(

@@ -1,0 +1,83 @@
+"""The pools of all storage hosts that a new volume may go to, the best first."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from csi_lvm_iscsi.controller.placement import Reach, Underway, allows
+from csi_lvm_iscsi.controller.sources import Source
+from csi_lvm_iscsi.model.errors import DriverError, InvalidArgument, Unavailable
+from csi_lvm_iscsi.model.parameters import Parameters
+from csi_lvm_iscsi.model.volumes import Pool
+from csi_lvm_iscsi.storage_client.host import StorageHost
+from csi_lvm_iscsi.storage_client.inventory import Inventory
+
+T = TypeVar("T")
+Place = tuple[StorageHost, Pool]
+
+
+class Places:
+    """The pools of the storage hosts that answer, and what this controller makes in them now."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self._inventory = inventory
+        self.underway = Underway()
+
+    async def in_order(
+        self, parameters: Parameters, reach: Reach, source: Source | None
+    ) -> list[Place]:
+        """The pools that may be used, of the hosts that answer, the one to try first in front.
+
+        Raises Unavailable where there are none, and a host that may have one is silent.
+        """
+        hosts = [
+            host
+            for host in self._inventory.hosts
+            if parameters.storage_host in ("", host.entry.name) and reach.allows(host.entry.zone)
+        ]
+        answers = await ask_all(hosts, lambda host: host.pools())
+        places = [
+            (host, pool)
+            for host, answer in answers
+            if not isinstance(answer, DriverError)
+            for pool in answer
+            if allows(parameters, host.entry.name, pool)
+        ]
+        silent = [answer for _, answer in answers if isinstance(answer, DriverError)]
+        if silent and not places:
+            raise Unavailable(
+                f"No storage host that answers makes these volumes ({parameters}): "
+                f"{' '.join(map(str, silent))}"
+            )
+        return sorted(
+            places,
+            key=lambda place: (
+                reach.rank(place[0].entry.zone),
+                source.distance(*place) if source else 0,
+                self.underway.free_order(place[0].entry.name, place[1]),
+            ),
+        )
+
+    def check(self, parameters: Parameters) -> None:
+        """Raise InvalidArgument for a storage host that is not in the inventory."""
+        hosts = [host.entry.name for host in self._inventory.hosts]
+        if parameters.storage_host and parameters.storage_host not in hosts:
+            raise InvalidArgument(
+                f"Parameter storageHost is {parameters.storage_host!r}, but the controller's "
+                f"inventory has {', '.join(hosts)}."
+            )
+
+
+async def ask_all(
+    hosts: Sequence[StorageHost], question: Callable[[StorageHost], Awaitable[T]]
+) -> list[tuple[StorageHost, T | DriverError]]:
+    """Ask all hosts at once; an answer can be the error that came."""
+
+    async def ask(host: StorageHost) -> T | DriverError:
+        try:
+            return await question(host)
+        except DriverError as error:
+            return error
+
+    answers = await asyncio.gather(*map(ask, hosts))
+    return list(zip(hosts, answers, strict=True))
