@@ -7,7 +7,7 @@ from csi_lvm_iscsi.cli import _parser
 NODE = ["node", "--endpoint", "unix:///x", "--node-id", "n", "--chap-keys", "/k"]
 STORAGE = [
     "storage", "--node-id", "s", "--listen", ":1", "--tls-dir", "/t", "--chap-keys", "/k",
-    "--portal", ":2", "--thin-pool", "vg0/pool",
+    "--portal-network", "10.77.0.0/24", "--thin-pool", "vg0/pool",
 ]  # fmt: skip
 
 
