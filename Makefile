@@ -52,6 +52,11 @@ test-growth: install ## 100 growths of a volume under a verifying writer, in the
 	@$(PY) -m tests.e2e.lab.prerequisites
 	$(PY) -m pytest tests/e2e/test_growth.py -m slow -s
 
+.PHONY: test-chaos
+test-chaos: install ## Random operations with one fault at a time in the lab, for an hour or two; CHAOS_SEED=N repeats
+	@$(PY) -m tests.e2e.lab.prerequisites
+	$(PY) -m pytest tests/e2e/test_chaos.py -m slow
+
 .PHONY: record
 record: install ## Kill the storage role after every action in the lab; record that for the unit tests
 	$(PY) -m pytest tests/e2e/test_crashes.py --record

@@ -58,6 +58,9 @@ class Chaos(RuleBasedStateMachine):
     def _detached(self) -> list[Known]:
         return [known for known in self.world.volumes if not known.node]
 
+    def _growing(self) -> list[Known]:
+        return [known for known in self.world.volumes if self.world.may_grow(known)]
+
     def _attached(self) -> list[Known]:
         return [known for known in self.world.volumes if known.node]
 
@@ -84,6 +87,12 @@ class Chaos(RuleBasedStateMachine):
         self._done(
             f"write to {known.volume.name}", lambda: self.world.write(known, f"again {number}")
         )
+
+    @precondition(lambda self: self._growing())
+    @rule(number=NUMBERS)
+    def grow(self, number: int) -> None:
+        known = self._some(number, self._growing())
+        self._done(f"grow {known.volume.name}", lambda: self.world.grow(known))
 
     @precondition(lambda self: self._attached())
     @rule(number=NUMBERS)
@@ -143,6 +152,7 @@ class Chaos(RuleBasedStateMachine):
             found.append(("attach", partial(world.attach, known, NODES[0])))
             found.append(("snapshot", partial(world.snapshot, known)))
             found.append(("delete", partial(world.delete, known)))
+        found += [("grow", partial(world.grow, known)) for known in self._growing()]
         found += [("detach", partial(world.detach, known)) for known in self._attached()]
         found += [("delete snapshot", partial(world.delete_snapshot, t)) for t in world.snapshots]
         if len(world.volumes) < MOST_VOLUMES:

@@ -13,6 +13,7 @@ from tests.e2e.lab.lab import Lab
 
 T = TypeVar("T")
 WRITTEN_MIB = 4
+GROWTH_MIB = 16
 # What the sidecars and kubelet call again for. INTERNAL: tgtd died between two requests of a call.
 RETRIED = ("ABORTED", "UNAVAILABLE", "INTERNAL", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED")
 # A host boots in that, on a builder that does other things beside.
@@ -105,6 +106,27 @@ class World:
         host = self.lab.host(known.node)
         write_pattern(host, known.volume, text, mib=WRITTEN_MIB)
         known.content = checksum(host, known.volume, mib=WRITTEN_MIB)
+
+    def may_grow(self, known: Known) -> bool:
+        """Whether it can: LVM grows no origin of thick snapshots."""
+        return known.kind == "thin" or all(taken.of is not known for taken in self.snapshots)
+
+    def grow(self, known: Known) -> None:
+        """Make a volume larger, in use or not."""
+        known.size_mib += GROWTH_MIB
+        self._insist(partial(self.driver.expand, known.volume, known.size_mib * MIB))
+        if not known.node:
+            return
+        on_node = partial(self.driver.expand_on, known.volume, known.node, known.size_mib * MIB)
+        try:
+            self._insist(on_node)
+        except Refused as error:
+            if error.code not in ("NOT_FOUND", "FAILED_PRECONDITION"):
+                raise
+            # The node lost its power: kubelet stages anew, then grows.
+            node, known.node = known.node, ""
+            self.attach(known, node)
+            self._insist(on_node)
 
     def detach(self, known: Known) -> None:
         """Take a volume from its pod and node."""
