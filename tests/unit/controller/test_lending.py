@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from csi_lvm_iscsi.controller.sources import Sources
 from csi_lvm_iscsi.controller.volumes import Volumes
 from csi_lvm_iscsi.model import names
+from csi_lvm_iscsi.model.errors import Unavailable
 from csi_lvm_iscsi.model.volumes import Volume
 from tests.unit.controller.hosts import GIB, Host, Inventory, pool
 
@@ -19,6 +24,7 @@ class Lender(Host):
         self.calls: list[str] = []
 
     async def unpublish(self, volume_id: str, node_id: str) -> None:
+        await self._answers()
         self.calls.append(f"unpublish {volume_id} {node_id}".strip())
 
     async def delete_snapshot(self, snapshot_id: str) -> None:
@@ -49,8 +55,12 @@ class Pair(Inventory):
         return self.hosts["reader" in volume_id]
 
 
+def volume(name: str, source_id: str = SNAPSHOT) -> Volume:
+    return Volume(f"reader-{name}", name, GIB, source_id=source_id)
+
+
 def copying(name: str, source_id: str = SNAPSHOT) -> Volume:
-    return Volume(f"reader-{name}", name, GIB, source_id=source_id, copying=True)
+    return replace(volume(name, source_id), copying=True)
 
 
 async def test_a_snapshot_is_taken_back_by_the_last_that_reads_it() -> None:
@@ -76,3 +86,22 @@ async def test_a_volume_goes_only_when_what_was_lent_for_it_was_taken_back() -> 
         f"delete {lent}",
         "delete the volume",
     ]
+
+
+async def test_a_volume_that_is_done_goes_though_its_lender_is_silent() -> None:
+    """What it was lent is usually back already; here the call that took it back was lost."""
+    for silent, calls in ((False, [f"unpublish {SNAPSHOT} reader"]), (True, [])):
+        lender = Lender()
+        lender.silent = silent
+        reader = Reader(lender, volume("a"))
+        await Volumes(Pair(lender, reader)).delete("reader-a")  # type: ignore[arg-type]
+        assert lender.calls == ["delete the volume", *calls]
+
+
+async def test_a_half_made_volume_stays_while_its_lender_is_silent() -> None:
+    lender = Lender()
+    lender.silent = True
+    reader = Reader(lender, copying("a"))
+    with pytest.raises(Unavailable, match="lender is silent"):
+        await Volumes(Pair(lender, reader)).delete("reader-a")  # type: ignore[arg-type]
+    assert lender.calls == ["stop its copy"]
