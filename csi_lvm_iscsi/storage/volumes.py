@@ -67,12 +67,12 @@ class Volumes:
     def size_of(self, wanted: Wanted) -> int:
         """The size that the volume gets. Raises OutOfRange where no volume can have it."""
         extent = self._catalog.group(wanted.place.volume_group).extent_bytes
-        if wanted.limit and wanted.limit < wanted.source_bytes:
+        if 0 < wanted.limit < wanted.source_bytes:
             raise OutOfRange(
                 f"The source has {sizes.human(wanted.source_bytes)}, more than the limit, "
                 f"{sizes.human(wanted.limit)}: ask for at least its size."
             )
-        if wanted.required and wanted.required < wanted.source_bytes:
+        if 0 < wanted.required < wanted.source_bytes:
             raise OutOfRange(
                 f"The source has {sizes.human(wanted.source_bytes)}, more than the volume asked "
                 f"for, {sizes.human(wanted.required)}: ask for at least its size."

@@ -25,7 +25,7 @@ def refusal(call: Callable[[], Any]) -> Refused:
         ({"limit_bytes": -1}, "INVALID_ARGUMENT", "negative"),
         ({"required_bytes": 2 * MIB, "limit_bytes": MIB}, "INVALID_ARGUMENT", "above the limit"),
         ({"required_bytes": MIB, "limit_bytes": 2 * MIB}, "OUT_OF_RANGE", "extents of 4 MiB"),
-        ({"required_bytes": 1 << 50}, "OUT_OF_RANGE", "larger than the whole thin pool"),
+        ({"required_bytes": 1 << 50}, "OUT_OF_RANGE", "larger than all of vg0/pool"),
         ({"required_bytes": (1 << 63) - 1}, "OUT_OF_RANGE", ""),
     ],
 )
