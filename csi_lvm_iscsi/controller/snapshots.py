@@ -29,9 +29,9 @@ class Snapshots:
                 "group."
             )
         with self._names.hold(name, "CreateSnapshot"):
-            others = (each for each in self._inventory.hosts if each is not host)
-            for found in await asyncio.gather(*(_find(each, name) for each in others)):
-                if found is not None:
+            hosts = self._inventory.hosts
+            for found in await asyncio.gather(*(_find(each, name) for each in hosts)):
+                if found is not None and found.volume_id != volume_id:
                     raise AlreadyExists(
                         f"Snapshot {name} exists, of volume {found.volume_id}. Choose another "
                         "name, or delete it first."

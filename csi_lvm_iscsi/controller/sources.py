@@ -16,6 +16,7 @@ class Source:
 
     id: str
     host: StorageHost
+    size_bytes: int
 
     def distance(self, host: StorageHost, pool: Pool) -> int:
         """How far a new volume there is: 0 in its volume group, 1 on its host, 2 elsewhere."""
@@ -40,12 +41,13 @@ class Sources:
                 "has its volume group."
             )
         if names.is_snapshot_id(source_id):
-            await host.get_snapshot(source_id)
-        elif (await host.get(source_id)).copying:
+            return Source(source_id, host, (await host.get_snapshot(source_id)).size_bytes)
+        volume = await host.get(source_id)
+        if volume.copying:
             raise FailedPrecondition(
                 f"Volume {source_id} is still being made itself: call again when it is done."
             )
-        return Source(source_id, host)
+        return Source(source_id, host, volume.size_bytes)
 
     async def lend(self, source: Source, reader: StorageHost, volume_id: str) -> Publication:
         """Export a source to the storage host that makes the volume of it: read-only, and of a

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -123,26 +124,27 @@ class Volumes:
     async def _make(
         self, wanted: _Wanted, host: StorageHost, pool: Pool, source: Source | None
     ) -> Volume:
-        volume_id = names.volume_id(pool.volume_group_uuid, wanted.name)
-        lent = None
-        if source is not None and source.host is not host:
-            lent = await self._sources.lend(source, host, volume_id)
-        try:
-            volume = await host.create(
-                wanted.name,
-                wanted.required,
-                wanted.limit,
-                pool=pool,
-                origin=wanted.origin,
-                source_id=wanted.source_id,
-                source=lent,
-            )
-        except (OutOfSpace, OutOfRange):
-            if lent is not None:  # another host will make it
-                await self._sources.take_back(wanted.source_id, host, volume_id)
-            raise
-        if lent is not None:
-            await self._sources.take_back(wanted.source_id, host, volume_id)
+        make = functools.partial(
+            host.create,
+            wanted.name,
+            wanted.required,
+            wanted.limit,
+            pool=pool,
+            origin=wanted.origin,
+            source_id=wanted.source_id,
+        )
+        if source is None or source.host is host:
+            return await make()
+        # First the volume, unfinished: it is the record of what is lent for it.
+        volume = await make(source_bytes=source.size_bytes)
+        if volume.copying:
+            lent = await self._sources.lend(source, host, volume.id)
+            try:
+                volume = await make(source=lent)
+            except (OutOfSpace, OutOfRange):
+                await self._sources.take_back(wanted.source_id, host, volume.id)
+                raise  # the volume is gone again, and another place is tried
+        await self._sources.take_back(wanted.source_id, host, volume.id)
         return volume
 
     async def delete(self, volume_id: str) -> None:

@@ -17,7 +17,13 @@ from csi_lvm_iscsi.storage.catalog import Catalog
 from csi_lvm_iscsi.storage.devices import Devices
 from csi_lvm_iscsi.storage.openers import openers
 from csi_lvm_iscsi.storage.report import LogicalVolume, VolumeGroup
-from csi_lvm_iscsi.storage.stored import StoredVolume, is_ours, volume_in, volume_tags
+from csi_lvm_iscsi.storage.stored import (
+    WASTE_PREFIX,
+    StoredVolume,
+    is_ours,
+    volume_in,
+    volume_tags,
+)
 
 _BLKID_SECONDS = 60.0
 _NOTHING_FOUND = 2  # blkid(8)
@@ -141,6 +147,9 @@ def _check_kind(group: VolumeGroup, found: LogicalVolume) -> None:
     wrong = ""
     if is_ours(found):
         wrong = "a snapshot of this driver's, or deleted: make a volume of the snapshot instead"
+    elif found.name.startswith(WASTE_PREFIX):
+        # With our tags it would be taken for deleted, and wiped.
+        wrong = f"named as what is wiped: rename it (`lvrename {group.name} {found.name} NAME`)"
     elif found.thick_snapshot:
         wrong = (
             f"a copy-on-write snapshot, which is nothing without {found.origin}: copy it with `dd` "

@@ -18,7 +18,6 @@ from csi_lvm_iscsi.storage.stored import (
     volume_in,
 )
 
-_REPORTS = 5
 _FRESH_SECONDS = 5.0
 
 
@@ -30,6 +29,9 @@ class Catalog:
         self._lvms = {lvm.volume_group: lvm for lvm in lvms}
         self._groups: dict[str, VolumeGroup] = {}
         self._changes = 0
+        # The number of the last change of each logical volume, by group and name.
+        self._changed: dict[tuple[str, str], int] = {}
+        self._reading = asyncio.Lock()
         self._looked_for = float("-inf")
         self._volumes: dict[str, StoredVolume] = {}
         self._snapshots: dict[str, StoredSnapshot] = {}
@@ -37,20 +39,34 @@ class Catalog:
     async def refresh(self) -> None:
         """Read LVM's reports. Raises DriverError where one cannot be read.
 
-        A report that was under way while something was changed may be older than that: it is read
-        again.
+        A report that was under way while something was changed may be older than that: of what
+        was changed since it began, what we remember counts. One at a time, so that an older report
+        never comes last.
         """
-        for _ in range(_REPORTS):
-            changes = self._changes
-            groups = {name: await lvm.report() for name, lvm in self._lvms.items()}
-            if changes == self._changes:
-                break
-        else:
-            return  # so much changes here that what we remember is newer than any report
-        self._groups, self._volumes, self._snapshots = groups, {}, {}
-        for group in groups.values():
-            for each in group.logical_volumes.values():
-                self._note(group, each)
+        async with self._reading:
+            began = self._changes
+            reports = [await lvm.report() for lvm in self._lvms.values()]
+            groups = {each.name: self._with_changes(each, began) for each in reports}
+            self._changed = {key: at for key, at in self._changed.items() if at > began}
+            self._groups, self._volumes, self._snapshots = groups, {}, {}
+            for group in groups.values():
+                for each in group.logical_volumes.values():
+                    self._note(group, each)
+
+    def _with_changes(self, group: VolumeGroup, began: int) -> VolumeGroup:
+        """A report, with what was changed here since it began."""
+        logical_volumes, free = dict(group.logical_volumes), group.free_bytes
+        for (volume_group, name), at in self._changed.items():
+            if volume_group != group.name or at <= began:
+                continue
+            reported = logical_volumes.pop(name, None)
+            remembered = self._groups[group.name].logical_volumes.get(name)
+            if remembered is not None:
+                logical_volumes[name] = remembered
+            free += (_extents(reported) if reported else 0) - (
+                _extents(remembered) if remembered else 0
+            )
+        return replace(group, logical_volumes=logical_volumes, free_bytes=free)
 
     async def look_for(self, stored_id: str) -> None:
         """Read the reports again, though not often, for an id that is unknown: it may be of a
@@ -191,9 +207,11 @@ class Catalog:
         group = self._groups[group.name] = replace(
             group, logical_volumes=logical_volumes, free_bytes=group.free_bytes - taken
         )
+        self._changes += 1
         for each in changed.values():
             self._note(group, each)
-        self._changes += 1
+        for name in (*changed, *([gone] if gone else [])):
+            self._changed[group.name, name] = self._changes
 
     def _note(self, group: VolumeGroup, logical_volume: LogicalVolume) -> None:
         if (volume := volume_in(group, logical_volume)) is not None:

@@ -6,8 +6,9 @@ import errno
 import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -29,8 +30,16 @@ _STOP_SECONDS = 30.0
 @dataclass(slots=True)
 class _Job:
     task: asyncio.Task[None]
-    total_bytes: int
     copied_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a copy is: what its record holds."""
+
+    copied_bytes: int
+    blank: bool
+    """Whether the destination read as zeros when the copy began."""
 
 
 Opened = AbstractAsyncContextManager[Path]
@@ -58,13 +67,13 @@ class Copies:
     ) -> None:
         """Have the first `size_bytes` of the source in the destination.
 
-        `sparse`: the destination reads as zeros where nothing was written, so zeros are left out.
+        `sparse`: zeros are left out where the destination is known to be blank.
         Raises Aborted while it runs, telling how far it is; what went wrong in it, once.
         """
         job = self._jobs.get(volume_id)
         if job is None:
             copy = self._copy(volume_id, size_bytes, open_source, destination, sparse=sparse)
-            job = self._jobs[volume_id] = _Job(asyncio.create_task(copy), size_bytes)
+            job = self._jobs[volume_id] = _Job(asyncio.create_task(copy))
         ended, _ = await asyncio.wait({job.task}, timeout=_PATIENCE_SECONDS)
         if not ended:
             raise Aborted(
@@ -72,18 +81,26 @@ class Copies:
                 f"are copied into volume {volume_id}; call again."
             )
         self._jobs.pop(volume_id, None)
+        if job.task.cancelled():
+            raise Aborted(f"The copy into volume {volume_id} was stopped; call again.")
         job.task.result()
+
+    def begin(self, volume_id: str) -> None:
+        """Take note that a volume was made now, blank, to be copied into."""
+        self._records.write(volume_id, Progress(0, blank=True))
 
     def is_complete(self, volume_id: str, size_bytes: int) -> bool:
         """Whether all of the source was copied into this volume."""
-        return self._records.read(volume_id) == size_bytes
+        progress = self._records.read(volume_id)
+        return progress is not None and progress.copied_bytes == size_bytes
 
-    async def forget(self, volume_id: str) -> None:
-        """Have no copy into this volume any more, and no record of one. Raises Unavailable where it
-        does not end."""
+    async def forget(self, volume_id: str) -> bool:
+        """Have no copy into this volume any more, and no record of one; whether one was stopped.
+        Raises Unavailable where it does not end."""
         job = self._jobs.get(volume_id)
         if job is not None:
-            job.task.cancel()
+            if not job.task.cancelling():
+                job.task.cancel()
             ended, _ = await asyncio.wait({job.task}, timeout=_STOP_SECONDS)
             if not ended:
                 raise Unavailable(
@@ -92,10 +109,7 @@ class Copies:
                 )
             del self._jobs[volume_id]
         self._records.remove(volume_id)
-
-    def running(self) -> dict[str, tuple[int, int]]:
-        """For each volume that is being filled: bytes copied, and bytes in all."""
-        return {key: (job.copied_bytes, job.total_bytes) for key, job in self._jobs.items()}
+        return job is not None
 
     async def _copy(
         self,
@@ -106,13 +120,15 @@ class Copies:
         *,
         sparse: bool,
     ) -> None:
-        begin = self._records.read(volume_id) or 0
+        # Without a record, parts of an earlier copy may be in it.
+        progress = self._records.read(volume_id) or Progress(0, blank=False)
+        begin, sparse = progress.copied_bytes, sparse and progress.blank
         _log.info("copying", volume_id=volume_id, begin=begin, size=size_bytes)
         async with open_source() as source:
             steps = copied_steps(source, destination, begin, size_bytes, sparse=sparse)
             async with contextlib.aclosing(steps):  # before the source is closed
                 async for copied in steps:
-                    self._records.write(volume_id, copied)
+                    self._records.write(volume_id, replace(progress, copied_bytes=copied))
                     if job := self._jobs.get(volume_id):
                         job.copied_bytes = copied
         _log.info("copied", volume_id=volume_id, size=size_bytes)
@@ -122,9 +138,9 @@ async def copied_steps(
     source: Path, destination: Path, begin: int, end: int, *, sparse: bool
 ) -> AsyncGenerator[int]:
     """Copy a range of bytes, and tell after each step how far it is on the disk."""
-    reader = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    reader = _open(source, os.O_RDONLY)
     try:
-        writer = os.open(destination, os.O_RDWR | os.O_EXCL | os.O_CLOEXEC)
+        writer = _open(destination, os.O_RDWR | os.O_EXCL)
         try:
             for start in range(begin, end, _STEP_BYTES):
                 stop = min(start + _STEP_BYTES, end)
@@ -134,6 +150,16 @@ async def copied_steps(
             os.close(writer)
     finally:
         os.close(reader)
+
+
+def _open(path: Path, flags: int) -> int:
+    try:
+        return os.open(path, flags | os.O_CLOEXEC)
+    except OSError as error:
+        raise Unavailable(
+            f"{path} cannot be opened for a copy ({error.strerror}): see what holds it, then call "
+            "again."
+        ) from error
 
 
 def _copy_range(reader: int, writer: int, start: int, stop: int, *, sparse: bool) -> None:
@@ -172,9 +198,9 @@ def _write_all(writer: int, data: bytes, offset: int) -> None:
         view, offset = view[written:], offset + written
 
 
-def _encode(copied: int) -> dict[str, int]:
-    return {"copied": copied}
+def _encode(progress: Progress) -> dict[str, Any]:
+    return asdict(progress)
 
 
-def _decode(record: dict[str, int]) -> int:
-    return record["copied"]
+def _decode(record: dict[str, Any]) -> Progress:
+    return Progress(**record)

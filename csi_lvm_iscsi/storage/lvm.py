@@ -169,6 +169,20 @@ class Lvm:
                 raise
         return True
 
+    async def remove_unless_origin(self, name: str) -> bool:
+        """Remove a logical volume unless it has thick snapshots, which lvm looks at with the
+        group's lock held; gone already is fine. Answers False where it is still there."""
+        select = ("--select", 'lv_role!="thickorigin"')
+        try:
+            await self._change("lvremove", "--yes", *select, self._full_name(name))
+        except CommandFailed as error:
+            if _said(error, _IN_USE):
+                return False
+            if not _said(error, *_NOT_FOUND):
+                raise
+            return True
+        return name not in (await self.report()).logical_volumes
+
     async def _create(self, *arguments: str) -> bool:
         try:
             await self._change("lvcreate", "--yes", *arguments)

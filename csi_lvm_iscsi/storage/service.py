@@ -87,6 +87,7 @@ class StorageService(storage_pb2_grpc.StorageServicer):
             place=Place(request.volume_group, request.thin_pool),
             origin=request.origin,
             source_id=request.source_id,
+            source_bytes=request.source_bytes,
         )
         source = messages.publication_of(request.source) if request.HasField("source") else None
         with self._in_flight.hold(volume_id, "CreateVolume"):
@@ -100,6 +101,7 @@ class StorageService(storage_pb2_grpc.StorageServicer):
         volume_id, source_id, kept = request.volume_id, "", False
         if names.is_volume_id(volume_id):
             await self._upkeep.ready()
+            await self._catalog.look_for(volume_id)
             with self._in_flight.hold(volume_id, "DeleteVolume"):
                 await self._publications.ensure_unpublished(volume_id)
                 if self._catalog.has_volume(volume_id):

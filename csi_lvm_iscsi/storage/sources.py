@@ -50,7 +50,8 @@ class Sources:
 
     async def create(self, wanted: Wanted, publication: Publication | None) -> StoredVolume:
         """Have the volume, with the data of its source if it has one. `publication`: how to read
-        that where it is another host's.
+        that where it is another host's; without, the volume is made and left unfinished, so that
+        there is a record of what is going to be lent for it.
 
         Raises what `Volumes.ensure` does; NotFound without the source; Aborted while it is copied.
         """
@@ -70,15 +71,18 @@ class Sources:
         if publication is not None:
             wanted = replace(wanted, source_bytes=publication.size_bytes)
             return await self._copied(wanted, lambda: self._remote.opened(publication))
+        if not self._is_here(wanted.source_id):
+            return await self._ensured(wanted)
         source = self._source(wanted.source_id)
-        wanted = replace(wanted, source_bytes=source.size_bytes)
+        wanted = replace(wanted, source_bytes=self._bytes_of(source, wanted))
         if source.thin_pool and _place_of(source) == wanted.place:
             return await self._volumes.clone(wanted, source)
         return await self._copied(wanted, lambda: self._opened(wanted, source))
 
     async def abandon(self, volume_id: str) -> None:
         """Stop making a volume: no copy runs, and nothing that was needed for it is left here."""
-        await self._copies.forget(volume_id)
+        if await self._copies.forget(volume_id):
+            await self._catalog.refresh()  # it may have taken its snapshot all the same
         if self.is_borrowing(volume_id):
             source_id = lent = self._catalog.volume(volume_id).source_id
             if not names.is_snapshot_id(source_id):
@@ -93,8 +97,20 @@ class Sources:
         if not self._catalog.has_volume(volume_id):
             return False
         volume = self._catalog.volume(volume_id)
+        return volume.unfinished and not self._is_here(volume.source_id)
+
+    def _is_here(self, source_id: str) -> bool:
         here = {names.volume_group_hash(group.uuid) for group in self._catalog.groups()}
-        return volume.unfinished and volume.source_id.partition("-")[0] not in here
+        return source_id.partition("-")[0] in here
+
+    def _bytes_of(self, source: StoredVolume | StoredSnapshot, wanted: Wanted) -> int:
+        """How much there is to copy: of a volume, which may grow meanwhile, what our snapshot of
+        it has."""
+        volume_id = self._volumes.id_of(wanted.name, wanted.place.volume_group)
+        taken = names.copy_snapshot_id(source.id, volume_id)
+        if self._catalog.has_snapshot(taken):
+            return self._catalog.snapshot(taken).size_bytes
+        return source.size_bytes
 
     def check_unread(self, source_id: str) -> None:
         """Raise FailedPrecondition where a volume is being made of this snapshot."""
@@ -116,8 +132,17 @@ class Sources:
             return self._catalog.snapshot(source_id)
         return self._catalog.volume(source_id)
 
-    async def _copied(self, wanted: Wanted, open_source: Callable[[], Opened]) -> StoredVolume:
+    async def _ensured(self, wanted: Wanted) -> StoredVolume:
+        """Have the volume, unfinished where it is made now."""
+        volume_id = self._volumes.id_of(wanted.name, wanted.place.volume_group)
+        is_new = not self._catalog.has_volume(volume_id)
         volume = await self._volumes.ensure(wanted)
+        if is_new and volume.unfinished:
+            self._copies.begin(volume_id)
+        return volume
+
+    async def _copied(self, wanted: Wanted, open_source: Callable[[], Opened]) -> StoredVolume:
+        volume = await self._ensured(wanted)
         if volume.unfinished:
             if not self._copies.is_complete(volume.id, wanted.source_bytes):
                 device = await self._devices.ensure(volume.volume_group, volume.logical_volume)

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-import structlog
-
 from csi_lvm_iscsi.model import names, sizes
 from csi_lvm_iscsi.model.errors import AlreadyExists, DriverError, FailedPrecondition, OutOfRange
 from csi_lvm_iscsi.storage.catalog import Catalog
@@ -17,8 +15,6 @@ from csi_lvm_iscsi.storage.stored import (
     StoredVolume,
     volume_tags,
 )
-
-_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +121,7 @@ class Volumes:
                 else:
                     await self._catalog.refresh()
         volume = self._catalog.volume(volume_id)
+        _check_same(volume, wanted)
         if volume.unfinished:
             with self._pools.room(place, volume_id, size):
                 await self._extend(volume, size)
@@ -206,18 +203,23 @@ class Volumes:
                 f"Volume {volume.name} exists with {volume.size_bytes} bytes, which is not the "
                 "size asked for. Choose another name, or delete it first."
             )
-        if volume.source_id != wanted.source_id:
-            raise AlreadyExists(
-                f"Volume {volume.name} exists, made of {volume.source_id or 'nothing'} and not of "
-                f"{wanted.source_id or 'nothing'}. Choose another name, or delete it first."
-            )
-        if volume.thin_pool != wanted.place.thin_pool:
-            raise AlreadyExists(
-                f"Volume {volume.name} exists in {volume.thin_pool or 'no pool (thick)'}, not in "
-                f"{wanted.place.thin_pool or 'no pool (thick)'}. Choose another name, or delete "
-                "it first."
-            )
+        _check_same(volume, wanted)
         return volume
+
+
+def _check_same(volume: StoredVolume, wanted: Wanted) -> None:
+    """Raise AlreadyExists unless a volume is of the kind that is asked for."""
+    if volume.source_id != wanted.source_id:
+        raise AlreadyExists(
+            f"Volume {volume.name} exists, made of {volume.source_id or 'nothing'} and not of "
+            f"{wanted.source_id or 'nothing'}. Choose another name, or delete it first."
+        )
+    if volume.thin_pool != wanted.place.thin_pool:
+        raise AlreadyExists(
+            f"Volume {volume.name} exists in {volume.thin_pool or 'no pool (thick)'}, not in "
+            f"{wanted.place.thin_pool or 'no pool (thick)'}. Choose another name, or delete "
+            "it first."
+        )
 
 
 async def discard(catalog: Catalog, stored: StoredVolume | StoredSnapshot) -> None:
@@ -230,6 +232,12 @@ async def discard(catalog: Catalog, stored: StoredVolume | StoredSnapshot) -> No
         waste = _waste_name(catalog, stored)
         await lvm.rename(name, waste)
         catalog.rename(stored.volume_group, name, waste)
+        if isinstance(stored, StoredSnapshot):
+            # At once, so that its origin can grow, and be deleted, while the store is wiped.
+            await lvm.split_snapshot(waste)
+            store = catalog.group(stored.volume_group).logical_volumes[waste]
+            parted = replace(store, thick_snapshot=False, origin="")
+            catalog.put(stored.volume_group, parted)
         return
     if not await lvm.remove(name):
         raise FailedPrecondition(

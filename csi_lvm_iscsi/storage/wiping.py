@@ -42,8 +42,10 @@ class Wiper:
         """Wipe for ever. What fails is logged and tried again later."""
         while True:
             self._work.clear()
-            wiped = [await self._try(*each) for each in self._ready()]
-            if any(wiped):
+            before = len(self._catalog.waste())
+            for each in self._ready():
+                await self._try(*each)
+            if len(self._catalog.waste()) < before:
                 continue  # an origin whose last snapshot went is ready now
             try:
                 async with asyncio.timeout(_RETRY_SECONDS):
@@ -56,10 +58,13 @@ class Wiper:
         return [
             (group, each)
             for group, each in self._catalog.waste()
-            if not self._catalog.thick_snapshots_of(group.name, each.name)
+            if self._is_alone(group.name, each.name)
         ]
 
-    async def _try(self, group: VolumeGroup, waste: LogicalVolume) -> bool:
+    def _is_alone(self, volume_group: str, name: str) -> bool:
+        return not self._catalog.thick_snapshots_of(volume_group, name)
+
+    async def _try(self, group: VolumeGroup, waste: LogicalVolume) -> None:
         try:
             await self._wipe(group.name, waste)
         except (DriverError, OSError) as error:
@@ -68,18 +73,21 @@ class Wiper:
                 logical_volume=f"{group.name}/{waste.name}",
                 error=str(error),
             )
-            return False
-        return True
 
     async def _wipe(self, volume_group: str, waste: LogicalVolume) -> None:
+        """Wipe it, unless LVM shows by now that a snapshot needs it: with its origin's zeros the
+        snapshot would be worthless, and lvremove would take it along, its store unwiped."""
         lvm = self._catalog.lvm(volume_group)
+        await self._catalog.refresh()
+        if not self._is_alone(volume_group, waste.name):
+            return
         if waste.thick_snapshot:
             # Through the snapshot its origin would be seen; parted, it is the store itself.
             await lvm.split_snapshot(waste.name)
         device = await self._devices.ensure(volume_group, waste.name)
         await zero(Path(device.path), device.size_bytes)
-        if not await lvm.remove(waste.name):
-            raise DriverError("it is open: see `lsof` of its device")
+        if not await lvm.remove_unless_origin(waste.name):
+            raise DriverError("it is open, or has a snapshot: see `lsof` of its device, and `lvs`")
         self._catalog.drop(volume_group, waste.name)
         _log.info("wiped", logical_volume=f"{volume_group}/{waste.name}")
 

@@ -113,6 +113,7 @@ class StorageHost:
         pool: Pool,
         origin: Mapping[str, str],
         source_id: str = "",
+        source_bytes: int = 0,
         source: Publication | None = None,
     ) -> Volume:
         """Make a volume in one of the host's pools, or find it made. `source_id`: the snapshot or
@@ -125,6 +126,7 @@ class StorageHost:
             volume_group=pool.volume_group,
             thin_pool=pool.thin_pool,
             source_id=source_id,
+            source_bytes=source_bytes,
             source=messages.publication_message(source) if source else None,
         )
         answer = await self._call(self._stub.CreateVolume, request, _CHANGE_SECONDS)

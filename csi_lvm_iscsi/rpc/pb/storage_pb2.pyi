@@ -157,6 +157,7 @@ class CreateVolumeRequest(_message.Message):
     THIN_POOL_FIELD_NUMBER: _builtins.int
     SOURCE_ID_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
+    SOURCE_BYTES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The CSI name, 1 to 128 bytes of UTF-8."""
     required_bytes: _builtins.int
@@ -169,13 +170,17 @@ class CreateVolumeRequest(_message.Message):
     """The id of the snapshot or volume whose data the new volume begins with; it
     may be another host's: then source is set.
     """
+    source_bytes: _builtins.int
+    """The size of the source where it is another host's."""
     @_builtins.property
     def origin(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """What the volume is for, kept as tags: pv, pvc, namespace."""
 
     @_builtins.property
     def source(self) -> Global___Publication:
-        """How to read the source where it is another host's."""
+        """How to read the source where it is another host's. Without, the volume is
+        made, and stays `copying` until it is asked for with it.
+        """
 
     def __init__(
         self,
@@ -188,10 +193,11 @@ class CreateVolumeRequest(_message.Message):
         thin_pool: _builtins.str = ...,
         source_id: _builtins.str = ...,
         source: Global___Publication | None = ...,
+        source_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit_bytes", b"limit_bytes", "name", b"name", "origin", b"origin", "required_bytes", b"required_bytes", "source", b"source", "source_id", b"source_id", "thin_pool", b"thin_pool", "volume_group", b"volume_group"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit_bytes", b"limit_bytes", "name", b"name", "origin", b"origin", "required_bytes", b"required_bytes", "source", b"source", "source_bytes", b"source_bytes", "source_id", b"source_id", "thin_pool", b"thin_pool", "volume_group", b"volume_group"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from csi_lvm_iscsi.commands.threads import to_the_end
 from csi_lvm_iscsi.model.errors import Aborted, DriverError
 from csi_lvm_iscsi.storage import copying
-from csi_lvm_iscsi.storage.copying import Copies, copied_steps
+from csi_lvm_iscsi.storage.copying import Copies, Progress, copied_steps
 
 STEP = 64 << 20
 SIZE = 2 * STEP + 4096
@@ -67,7 +69,7 @@ async def test_a_copy_goes_on_where_it_was_interrupted(source: Path, tmp_path: P
     first = await anext(steps)
     await steps.aclose()
     copies = Copies(tmp_path / "copies")
-    copies._records.write("v", first)
+    copies._records.write("v", Progress(first, blank=True))
 
     before = source.read_bytes()
     with source.open("r+b") as file:  # what was copied already is not read again
@@ -91,9 +93,8 @@ async def test_a_caller_hears_how_far_it_is(
     copies, destination = Copies(tmp_path / "copies"), disk(tmp_path / "destination")
     with pytest.raises(Aborted, match=r"^0 % of 128 MiB are copied into volume v; call again\.$"):
         await copies.ensure("v", SIZE, waiting, destination, sparse=True)
-    assert copies.running() == {"v": (0, SIZE)}
     await copies.forget("v")
-    assert copies.running() == {}
+    assert not copies.is_complete("v", SIZE)
 
 
 async def test_a_source_that_is_too_short_is_told_of(source: Path, tmp_path: Path) -> None:
@@ -103,4 +104,26 @@ async def test_a_source_that_is_too_short_is_told_of(source: Path, tmp_path: Pat
         await copies.ensure(
             "v", SIZE, lambda: opened(source), disk(tmp_path / "destination"), sparse=True
         )
-    assert copies.running() == {}
+    assert not copies.is_complete("v", SIZE)
+
+
+async def test_zeros_of_the_source_replace_what_an_earlier_copy_left(
+    source: Path, tmp_path: Path
+) -> None:
+    destination = disk(tmp_path / "destination", b"x")  # no record of it is left
+    copies = Copies(tmp_path / "copies")
+    await copies.ensure("v", SIZE, lambda: opened(source), destination, sparse=True)
+    assert destination.read_bytes() == source.read_bytes()
+
+
+async def test_a_thread_is_waited_for_however_often_it_is_cancelled() -> None:
+    may_end = threading.Event()
+    task = asyncio.create_task(to_the_end(may_end.wait))
+    for _ in range(3):
+        await asyncio.sleep(0)
+        task.cancel()
+    await asyncio.wait({task}, timeout=0.05)
+    assert not task.done()
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task

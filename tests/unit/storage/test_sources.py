@@ -185,8 +185,8 @@ async def test_a_copy_that_does_not_stop_is_not_waited_for_without_end(
         await copies.ensure("v", SIZE, stuck, tmp_path / "none", sparse=True)
     with pytest.raises(Unavailable, match="waits for a disk"):
         await copies.forget("v")
-    assert "v" in copies.running()
+    assert "v" in copies._jobs
     over.set()
     monkeypatch.setattr(copying, "_STOP_SECONDS", 5)
     await copies.forget("v")
-    assert copies.running() == {}
+    assert copies._jobs == {}
