@@ -121,12 +121,15 @@ class Paths:
         """The map over the disks of the sessions that work, each of them identified, and of those
         that are cut and were in it before.
 
-        A disk that is another one is logged and left out. Raises what was wrong where none is left.
+        A disk that is another one, or is smaller than the map already, is logged and left out.
+        Raises what was wrong where none is left.
         """
         sessions = self.sessions(wanted)
         working = self.working(sessions)
+        found = self._maps.find(wanted.volume_id, wanted.nonce)
+        least = max(wanted.size_bytes, self._maps.size(found) if found else 0)
         disks, errors = await settled(
-            self._devices.ensure(session, LUN, names.serial(wanted.volume_id), wanted.size_bytes)
+            self._devices.ensure(session, LUN, names.serial(wanted.volume_id), least)
             for session in working
         )
         _warn(wanted, errors)

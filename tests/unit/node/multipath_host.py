@@ -102,3 +102,19 @@ class MultipathHost(Host):
 def _portal(path: dict[str, Any]) -> str:
     address, port = path["portal"]
     return portals.portal(address, int(port))
+
+
+async def stage(host: MultipathHost, nonce: str = record.NONCE) -> None:
+    async with host.running():
+        await host.flows().staging.stage(host.published(nonce), host.staging, record.BLOCK)
+
+
+async def unstage(host: MultipathHost) -> None:
+    async with host.running():
+        await host.flows().staging.unstage(record.VOLUME, host.staging)
+
+
+async def look(host: MultipathHost) -> None:
+    """What a role that was just started does for the paths."""
+    async with host.running():
+        await host.flows().path_upkeep.look()
