@@ -64,7 +64,11 @@ class Devices:
 
     def all(self, session: Session) -> tuple[ScsiDisk, ...]:
         """All disks of a session."""
-        found = map(self._read, sorted(session.directory.glob("target*:*:*/*:*:*:*")))
+        try:
+            entries = sorted(session.directory.glob("target*:*:*/*:*:*:*"))
+        except OSError:  # the session goes meanwhile
+            return ()
+        found = map(self._read, entries)
         return tuple(device for device in found if device is not None)
 
     def _read(self, scsi: Path) -> ScsiDisk | None:
@@ -258,8 +262,11 @@ class Devices:
         def write() -> None:
             try:
                 (device.scsi / attribute).write_text(value)
-            except FileNotFoundError:
-                return  # gone already
+            except OSError as error:
+                # Gone already; ENODEV where it went after it was opened (fs/kernfs/file.c,
+                # kernfs_fop_write_iter).
+                if error.errno not in (errno.ENOENT, errno.ENODEV):
+                    raise
 
         await bounded(write, seconds, failure)
 

@@ -50,13 +50,16 @@ class PathUpkeep:
 
     async def look(self) -> None:
         """Look at all maps once, each for itself: one that hangs does not hold up the others."""
-        maps = self._maps.all()
+        try:
+            maps = self._maps.all()
+            sessions = self._paths.sessions_by_user() if maps else {}
+        except OSError as error:
+            _log.warning("maps cannot be listed", error=str(error))
+            return
         for times in (self._pathless_since, self._next_completion):
             for uuid in times.keys() - {each.uuid for each in maps}:
                 del times[uuid]
-        if maps:
-            sessions = self._paths.sessions_by_user()
-            await asyncio.gather(*(self._look_at(each, sessions) for each in maps))
+        await asyncio.gather(*(self._look_at(each, sessions) for each in maps))
 
     async def _look_at(self, map_: Map, by_user: Mapping[str, Sequence[Session]]) -> None:
         try:
@@ -75,7 +78,7 @@ class PathUpkeep:
                 await self._complete(map_, sessions, untaken=bool(untaken))
         except Busy:
             pass  # a call is at work on the volume
-        except DriverError as error:
+        except (DriverError, OSError) as error:  # a session or disk may go at any line
             _log.warning("paths cannot be kept up", map=map_.name, error=str(error))
 
     async def _reinstate(
