@@ -196,7 +196,7 @@ class Attachments:
         The map above would keep that for the next path, so it fails from now on too.
         """
         for map_ in self._maps.all():
-            if chap.user(map_.volume_id, map_.nonce) == session.user:
+            if map_.user == session.user:
                 await self._maps.set_queueing(map_, on=False)
         for device in self._devices.all(session):
             await self._devices.set_offline(device)

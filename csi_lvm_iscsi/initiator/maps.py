@@ -16,6 +16,7 @@ from csi_lvm_iscsi.commands.waiting import until_async
 from csi_lvm_iscsi.initiator.blocking import bounded
 from csi_lvm_iscsi.initiator.device_mapper import DeviceMapper
 from csi_lvm_iscsi.initiator.devices import SECTOR, Device
+from csi_lvm_iscsi.model import chap
 from csi_lvm_iscsi.model.errors import DriverError, FailedPrecondition
 from csi_lvm_iscsi.model.sizes import human
 
@@ -39,6 +40,11 @@ class Map(Device):
     uuid: str
     volume_id: str
     nonce: str
+
+    @property
+    def user(self) -> str:
+        """The CHAP user of the sessions of its paths."""
+        return chap.user(self.volume_id, self.nonce)
 
 
 class Maps:

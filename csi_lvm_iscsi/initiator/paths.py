@@ -66,6 +66,10 @@ class Paths:
         """The sessions of the publication, whatever their state."""
         return tuple(s for s in self._sessions.of_volume(wanted.volume_id) if s.user == wanted.user)
 
+    def sessions_of(self, map_: Map) -> tuple[Session, ...]:
+        """The sessions of the publication of a map, whatever their state."""
+        return tuple(s for s in self._sessions.of_volume(map_.volume_id) if s.user == map_.user)
+
     def sessions_by_user(self) -> dict[str, list[Session]]:
         """The sessions of all volumes, read once for many maps."""
         found: dict[str, list[Session]] = {}
@@ -73,7 +77,7 @@ class Paths:
             found.setdefault(session.user, []).append(session)
         return found
 
-    def target_of(self, map_: Map, sessions: Sequence[Session]) -> str:
+    def _target_of(self, map_: Map, sessions: Sequence[Session]) -> str:
         """The target that a map's paths lead to: of its sessions or, where it has none, as its
         records say."""
         return sessions[0].target if sessions else self._records.target_of(map_.volume_id)
@@ -183,14 +187,17 @@ class Paths:
         """Whether a session works whose disk was not scanned for yet."""
         return any(self._devices.find(session, LUN) is None for session in self.working(sessions))
 
-    async def lost_and_found(self, wanted: Wanted, sessions: Iterable[Session]) -> list[str]:
+    async def lost_and_found(self, map_: Map, sessions: Sequence[Session]) -> list[str]:
         """The portals that there are records for but no sessions, and that answer now."""
-        missing = missing_of(sessions, self._records.portals(wanted.target))
+        target = self._target_of(map_, sessions)
+        missing = missing_of(sessions, self._records.portals(target))
         return await answering(self._probe, missing, 0)
 
-    async def repair(self, wanted: Wanted, portals: Iterable[str]) -> None:
-        """Log in at portals, and take all disks that work into the map. Raises why a login
-        failed."""
+    async def repair(self, map_: Map, sessions: Sequence[Session], portals: Iterable[str]) -> None:
+        """Log in at portals that have no session, and take all disks that work into the map. Raises
+        why a login failed."""
+        target = self._target_of(map_, sessions)
+        wanted = Wanted(map_.volume_id, map_.nonce, self._maps.size(map_), target)
         errors = await self._log_in(wanted, portals)
         if self.working(self.sessions(wanted)):
             await self.ensure_map(wanted)

@@ -13,7 +13,7 @@ from csi_lvm_iscsi.model import chap, names
 from csi_lvm_iscsi.model.errors import FailedPrecondition, Unavailable
 from tests.unit.node import record
 from tests.unit.node.host import Killed
-from tests.unit.node.multipath_host import MultipathHost, look, stage, unstage
+from tests.unit.node.multipath_host import MultipathHost, look, looked, stage, unstage
 from tests.unit.node.record import OTHER_NONCE, VOLUME
 
 NOTHING = {
@@ -220,12 +220,12 @@ async def test_io_is_given_up_after_long_without_a_path_and_waits_again_with_one
     for portal in host.portals:
         host.cut(portal)
     async with host.running():
-        await upkeep.look()
+        await looked(upkeep)
         assert host.mapper.queueing() == [True]
-        await upkeep.look()
+        await looked(upkeep)
         assert host.mapper.queueing() == [False]
         host.heal(host.portals[0])
-        await upkeep.look()
+        await looked(upkeep)
     assert host.mapper.queueing() == [True]
     assert sorted(host.mapper.states()) == ["A", "F"]
 
