@@ -11,7 +11,7 @@ from csi_lvm_iscsi.initiator.maps import Map, Maps
 from csi_lvm_iscsi.initiator.node_records import NodeRecords
 from csi_lvm_iscsi.initiator.paths import Paths, Wanted, missing_of, settled
 from csi_lvm_iscsi.initiator.sessions import LOGGED_IN, Session, Sessions
-from csi_lvm_iscsi.model import chap
+from csi_lvm_iscsi.model import chap, names
 from csi_lvm_iscsi.model.errors import FailedPrecondition
 from csi_lvm_iscsi.model.health import Kind, Trouble
 from csi_lvm_iscsi.model.publications import LUN, Publication
@@ -109,8 +109,7 @@ class Attachments:
                 f"Volume {publication.volume_id} has no disk on this node: it was logged out. Call "
                 "NodeUnstageVolume, then NodeStageVolume."
             )
-        await self._wait_until_ready(session, wanted)
-        await self._paths.check(wanted)
+        await self._check(session, wanted)
         return device
 
     def trouble(self, publication: Publication) -> Trouble | None:
@@ -172,9 +171,8 @@ class Attachments:
             device = self._disk_of(session, wanted)
             if device is None:
                 continue
-            await self._wait_until_ready(session, wanted)
-            # First of all: `ensure_map` would remove a disk that is smaller, though it is in use.
-            await self._paths.check(wanted)
+            # First of all: `ensure_map` would remove smaller disks, though they are in use.
+            await self._check(session, wanted)
             return device if session.alone else await self._paths.ensure_map(wanted)
         raise FailedPrecondition(
             f"Volume {volume_id} has no disk on this node: call NodeStageVolume first."
@@ -227,11 +225,17 @@ class Attachments:
             return self._devices.find(session, LUN)
         return self._maps.find(wanted.volume_id, wanted.nonce)
 
-    async def _wait_until_ready(self, session: Session, wanted: Wanted) -> None:
-        if session.alone:
-            await self._sessions.wait_until_ready(session, session.portal)
-        else:
+    async def _check(self, session: Session, wanted: Wanted) -> None:
+        """Wait until the disk of a volume can be asked anew who it is, and do so."""
+        if not session.alone:
             await self._paths.wait_until_one_works(wanted)
+            await self._paths.check(wanted)
+            return
+        await self._sessions.wait_until_ready(session, session.portal)
+        disk = self._devices.find(session, LUN)
+        if disk is not None:
+            await self._devices.refresh(disk)
+            self._devices.check_identity(disk, names.serial(wanted.volume_id), wanted.size_bytes)
 
     def _stale_maps(self, publication: Publication) -> tuple[Map, ...]:
         maps = self._maps.of(publication.volume_id)

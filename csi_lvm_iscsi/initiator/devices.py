@@ -140,6 +140,11 @@ class Devices:
 
     def check_identity(self, device: ScsiDisk, serial: str, size_bytes: int) -> None:
         """Raise FailedPrecondition unless this is the published disk. It may have grown."""
+        self.check_serial(device, serial)
+        self.check_size(device, size_bytes)
+
+    def check_serial(self, device: ScsiDisk, serial: str) -> None:
+        """Raise FailedPrecondition where this is another volume's disk."""
         try:
             found = (device.scsi / "vpd_pg80").read_bytes()[_VPD_HEADER:].decode().strip("\0 ")
         except (OSError, UnicodeDecodeError):
@@ -149,6 +154,9 @@ class Devices:
                 f"{device.path} has the serial number {found!r}, the volume has {serial!r}: it is "
                 "another disk and is left alone. See what the storage host exports as this target."
             )
+
+    def check_size(self, device: ScsiDisk, size_bytes: int) -> None:
+        """Raise FailedPrecondition where this disk is smaller."""
         size = self.size(device)
         if size < size_bytes:
             raise FailedPrecondition(

@@ -166,22 +166,46 @@ class Paths:
         ]
 
     async def check(self, wanted: Wanted) -> None:
-        """Ask each disk that works anew who it is. Raises FailedPrecondition for another disk."""
-        for session in self.working(self.sessions(wanted)):
-            disk = self._devices.find(session, LUN)
-            if disk is not None:
-                await self._devices.refresh(disk)
-                serial = names.serial(wanted.volume_id)
-                self._devices.check_identity(disk, serial, wanted.size_bytes)
+        """Ask the disks that the map sends I/O to anew who they are.
+
+        When one has told, the others get little longer, as one whose cut was not noticed yet does
+        not answer at all; what the kernel knows of them is looked at then. Raises
+        FailedPrecondition where one is another disk or all are smaller, Unavailable where there
+        is none.
+        """
+        found = self._maps.find(wanted.volume_id, wanted.nonce)
+        in_map = await self._maps.paths(found) if found else {}
+        used = self._used(self.sessions(wanted))
+        disks = {disk.number: disk for disk in used if disk.number in in_map}
+
+        async def tells(number: str) -> bool:
+            try:
+                await self._devices.refresh(disks[number])
+            except DriverError:
+                return False
+            return True
+
+        if not await answering(tells, disks, 0):
+            raise Unavailable(
+                f"No path of volume {wanted.volume_id} takes I/O now: look at the kernel's log and "
+                "the networks between, then call again."
+            )
+        for disk in disks.values():
+            self._devices.check_serial(disk, names.serial(wanted.volume_id))
+        largest = max(disks.values(), key=self._devices.size)
+        self._devices.check_size(largest, wanted.size_bytes)
 
     def takes_io(self, sessions: Iterable[Session]) -> set[str]:
         """The major:minor of disks that the kernel sends I/O to."""
-        return {
-            disk.number
+        return {disk.number for disk in self._used(sessions)}
+
+    def _used(self, sessions: Iterable[Session]) -> list[ScsiDisk]:
+        return [
+            disk
             for session in self.working(sessions)
             for disk in self._devices.all(session)
             if self._devices.works(disk)
-        }
+        ]
 
     def is_without_disk(self, sessions: Iterable[Session]) -> bool:
         """Whether a session works whose disk was not scanned for yet."""
