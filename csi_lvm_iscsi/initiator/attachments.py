@@ -136,7 +136,15 @@ class Attachments:
             )
         if session.alone:
             return self._offline(session)
-        missing = missing_of(working, publication.portals)
+        used = [each for each in working if self._paths.takes_io([each])]
+        if not used or not self._devices.size(device):
+            return Trouble(
+                Kind.INACCESSIBLE,
+                "DiskOffline",
+                f"No disk of {device.path} takes I/O now: see the kernel's log. If it stays so, "
+                "end the pods that use it, so that it is staged anew.",
+            )
+        missing = missing_of(used, publication.portals)
         if missing:
             return Trouble(
                 Kind.DEGRADED,
