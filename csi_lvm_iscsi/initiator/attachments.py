@@ -211,7 +211,13 @@ class Attachments:
     async def release(self, volume_id: str) -> None:
         """Write out, remove the disks, log out and forget the records of a volume, whichever of
         them there are."""
+        users = {session.user for session in self._sessions.of_volume(volume_id)}
         for map_ in self._maps.of(volume_id):
+            if map_.user not in users and not await self._maps.is_queueing(map_):
+                # It was given up, all its I/O fails. Who still has it open must not hold up those
+                # who use the volume now.
+                await self._maps.abandon(map_)
+                continue
             await self._devices.flush(map_)
             await self._maps.remove(map_)
         _, errors = await settled(map(self._end, self._sessions.of_volume(volume_id)))

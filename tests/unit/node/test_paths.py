@@ -7,10 +7,11 @@ import pytest
 
 from csi_lvm_iscsi.initiator.devices import Devices, ScsiDisk
 from csi_lvm_iscsi.initiator.maps import Maps
+from csi_lvm_iscsi.model import chap
 from csi_lvm_iscsi.model.errors import FailedPrecondition, Unavailable
 from tests.unit.node import record
-from tests.unit.node.multipath_host import MultipathHost, look, stage
-from tests.unit.node.record import SIZE, VOLUME
+from tests.unit.node.multipath_host import MultipathHost, look, stage, unstage
+from tests.unit.node.record import OTHER_NONCE, SIZE, VOLUME
 
 
 async def grown_without(host: MultipathHost, portal: str) -> None:
@@ -119,3 +120,18 @@ async def test_no_disk_takes_io(tmp_path: Path) -> None:
         host.set_state(portal, "LOGGED_IN", "offline")
     with pytest.raises(Unavailable, match=r"No path of volume .* takes I/O"):
         await find(host)
+
+
+async def test_a_stale_map_that_is_in_use_does_not_hold_up_unstage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("csi_lvm_iscsi.initiator.maps._REMOVE_SECONDS", 0.05)
+    host = MultipathHost(tmp_path)
+    await stage(host)
+    host.mapper.open_all()
+    host.user = chap.user(VOLUME, OTHER_NONCE)
+    await stage(host, OTHER_NONCE)
+    await unstage(host)
+    assert host.state()["sessions"] == []
+    assert host.mapper.queueing() == [False]
+    assert ("dm", "remove", "now") in host.commands
