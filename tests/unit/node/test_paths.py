@@ -135,3 +135,13 @@ async def test_a_stale_map_that_is_in_use_does_not_hold_up_unstage(
     assert host.state()["sessions"] == []
     assert host.mapper.queueing() == [False]
     assert ("dm", "remove", "now") in host.commands
+
+
+async def test_growth_without_a_size_is_growth_of_the_map_too(tmp_path: Path) -> None:
+    host = MultipathHost(tmp_path)
+    await stage(host)
+    host.grow(*host.portals)
+    async with host.running():
+        size = await host.flows().expansion.expand(VOLUME, host.staging, 0, 0)
+    assert size == 2 * SIZE
+    assert host.mapper.sizes() == [2 * SIZE // 512]
