@@ -181,7 +181,7 @@ class Paths:
         async def tells(number: str) -> bool:
             try:
                 await self._devices.refresh(disks[number])
-            except DriverError:
+            except (DriverError, OSError):
                 return False
             return True
 

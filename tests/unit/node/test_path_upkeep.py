@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from csi_lvm_iscsi.commands.waiting import until
 from csi_lvm_iscsi.initiator import path_upkeep
 from csi_lvm_iscsi.initiator.devices import Devices
+from csi_lvm_iscsi.initiator.maps import Maps
 from csi_lvm_iscsi.initiator.node_records import NodeRecords
 from csi_lvm_iscsi.initiator.path_upkeep import PathUpkeep
 from csi_lvm_iscsi.initiator.sessions import Sessions
@@ -176,3 +177,43 @@ async def test_a_map_that_was_fenced_meanwhile_does_not_wait_again(
     monkeypatch.setattr(PathUpkeep, "_reinstate", fenced_then)
     await look(host)
     assert host.mapper.queueing() == [False]
+
+
+async def test_a_map_that_hangs_is_not_looked_at_again_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = MultipathHost(tmp_path)
+    await stage(host)
+    answer = asyncio.Event()
+    asked = []
+
+    async def hang(*arguments: object) -> bool:
+        asked.append(arguments)
+        return await answer.wait()
+
+    monkeypatch.setattr(Maps, "is_queueing", hang)
+    upkeep = host.flows().path_upkeep
+    async with asyncio.TaskGroup() as looks:
+        upkeep.look(looks)
+        await until(lambda: asked, 10, "it does not look")
+        upkeep.look(looks)
+        await asyncio.sleep(0)
+        answer.set()
+    assert len(asked) == 1
+    await looked(upkeep)
+    assert len(asked) == 2
+
+
+async def test_it_goes_on_until_it_is_told_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(path_upkeep, "_INTERVAL_SECONDS", 0.001)
+    host = MultipathHost(tmp_path)
+    await stage(host)
+    running = asyncio.create_task(host.flows().path_upkeep.run())
+    for portal in host.portals:
+        host.mapper.fail(host.number(portal))
+        await until(lambda: host.mapper.states() == ["A", "A"], 10, "no path is taken back")
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
