@@ -11,7 +11,7 @@ from csi_lvm_iscsi.initiator.maps import Map, Maps
 from csi_lvm_iscsi.initiator.node_records import NodeRecords
 from csi_lvm_iscsi.initiator.paths import Paths, Wanted, missing_of, settled
 from csi_lvm_iscsi.initiator.sessions import LOGGED_IN, Session, Sessions
-from csi_lvm_iscsi.model import chap
+from csi_lvm_iscsi.model import chap, names
 from csi_lvm_iscsi.model.errors import FailedPrecondition
 from csi_lvm_iscsi.model.health import Kind, Trouble
 from csi_lvm_iscsi.model.publications import LUN, Publication
@@ -109,8 +109,7 @@ class Attachments:
                 f"Volume {publication.volume_id} has no disk on this node: it was logged out. Call "
                 "NodeUnstageVolume, then NodeStageVolume."
             )
-        await self._wait_until_ready(session, wanted)
-        await self._paths.check(wanted)
+        await self._check(session, wanted)
         return device
 
     def trouble(self, publication: Publication) -> Trouble | None:
@@ -137,7 +136,15 @@ class Attachments:
             )
         if session.alone:
             return self._offline(session)
-        missing = missing_of(working, publication.portals)
+        used = [each for each in working if self._paths.takes_io([each])]
+        if not used or not self._devices.size(device):
+            return Trouble(
+                Kind.INACCESSIBLE,
+                "DiskOffline",
+                f"No disk of {device.path} takes I/O now: see the kernel's log. If it stays so, "
+                "end the pods that use it, so that it is staged anew.",
+            )
+        missing = missing_of(used, publication.portals)
         if missing:
             return Trouble(
                 Kind.DEGRADED,
@@ -172,9 +179,8 @@ class Attachments:
             device = self._disk_of(session, wanted)
             if device is None:
                 continue
-            await self._wait_until_ready(session, wanted)
-            # First of all: `ensure_map` would remove a disk that is smaller, though it is in use.
-            await self._paths.check(wanted)
+            # First of all: `ensure_map` would remove smaller disks, though they are in use.
+            await self._check(session, wanted)
             return device if session.alone else await self._paths.ensure_map(wanted)
         raise FailedPrecondition(
             f"Volume {volume_id} has no disk on this node: call NodeStageVolume first."
@@ -196,7 +202,7 @@ class Attachments:
         The map above would keep that for the next path, so it fails from now on too.
         """
         for map_ in self._maps.all():
-            if chap.user(map_.volume_id, map_.nonce) == session.user:
+            if map_.user == session.user:
                 await self._maps.set_queueing(map_, on=False)
         for device in self._devices.all(session):
             await self._devices.set_offline(device)
@@ -205,7 +211,13 @@ class Attachments:
     async def release(self, volume_id: str) -> None:
         """Write out, remove the disks, log out and forget the records of a volume, whichever of
         them there are."""
+        users = {session.user for session in self._sessions.of_volume(volume_id)}
         for map_ in self._maps.of(volume_id):
+            if map_.user not in users and not await self._maps.is_queueing(map_):
+                # It was given up, all its I/O fails. Who still has it open must not hold up those
+                # who use the volume now.
+                await self._maps.abandon(map_)
+                continue
             await self._devices.flush(map_)
             await self._maps.remove(map_)
         _, errors = await settled(map(self._end, self._sessions.of_volume(volume_id)))
@@ -227,11 +239,17 @@ class Attachments:
             return self._devices.find(session, LUN)
         return self._maps.find(wanted.volume_id, wanted.nonce)
 
-    async def _wait_until_ready(self, session: Session, wanted: Wanted) -> None:
-        if session.alone:
-            await self._sessions.wait_until_ready(session, session.portal)
-        else:
+    async def _check(self, session: Session, wanted: Wanted) -> None:
+        """Wait until the disk of a volume can be asked anew who it is, and do so."""
+        if not session.alone:
             await self._paths.wait_until_one_works(wanted)
+            await self._paths.check(wanted)
+            return
+        await self._sessions.wait_until_ready(session, session.portal)
+        disk = self._devices.find(session, LUN)
+        if disk is not None:
+            await self._devices.refresh(disk)
+            self._devices.check_identity(disk, names.serial(wanted.volume_id), wanted.size_bytes)
 
     def _stale_maps(self, publication: Publication) -> tuple[Map, ...]:
         maps = self._maps.of(publication.volume_id)

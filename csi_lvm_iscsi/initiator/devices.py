@@ -64,7 +64,11 @@ class Devices:
 
     def all(self, session: Session) -> tuple[ScsiDisk, ...]:
         """All disks of a session."""
-        found = map(self._read, sorted(session.directory.glob("target*:*:*/*:*:*:*")))
+        try:
+            entries = sorted(session.directory.glob("target*:*:*/*:*:*:*"))
+        except OSError:  # the session goes meanwhile
+            return ()
+        found = map(self._read, entries)
         return tuple(device for device in found if device is not None)
 
     def _read(self, scsi: Path) -> ScsiDisk | None:
@@ -136,6 +140,11 @@ class Devices:
 
     def check_identity(self, device: ScsiDisk, serial: str, size_bytes: int) -> None:
         """Raise FailedPrecondition unless this is the published disk. It may have grown."""
+        self.check_serial(device, serial)
+        self.check_size(device, size_bytes)
+
+    def check_serial(self, device: ScsiDisk, serial: str) -> None:
+        """Raise FailedPrecondition where this is another volume's disk."""
         try:
             found = (device.scsi / "vpd_pg80").read_bytes()[_VPD_HEADER:].decode().strip("\0 ")
         except (OSError, UnicodeDecodeError):
@@ -145,6 +154,9 @@ class Devices:
                 f"{device.path} has the serial number {found!r}, the volume has {serial!r}: it is "
                 "another disk and is left alone. See what the storage host exports as this target."
             )
+
+    def check_size(self, device: ScsiDisk, size_bytes: int) -> None:
+        """Raise FailedPrecondition where this disk is smaller."""
         size = self.size(device)
         if size < size_bytes:
             raise FailedPrecondition(
@@ -258,8 +270,11 @@ class Devices:
         def write() -> None:
             try:
                 (device.scsi / attribute).write_text(value)
-            except FileNotFoundError:
-                return  # gone already
+            except OSError as error:
+                # Gone already; ENODEV where it went after it was opened (fs/kernfs/file.c,
+                # kernfs_fop_write_iter).
+                if error.errno not in (errno.ENOENT, errno.ENODEV):
+                    raise
 
         await bounded(write, seconds, failure)
 

@@ -16,7 +16,9 @@ from csi_lvm_iscsi.commands.waiting import until_async
 from csi_lvm_iscsi.initiator.blocking import bounded
 from csi_lvm_iscsi.initiator.device_mapper import DeviceMapper
 from csi_lvm_iscsi.initiator.devices import SECTOR, Device
+from csi_lvm_iscsi.model import chap
 from csi_lvm_iscsi.model.errors import DriverError, FailedPrecondition
+from csi_lvm_iscsi.model.sizes import human
 
 T = TypeVar("T")
 
@@ -38,6 +40,11 @@ class Map(Device):
     uuid: str
     volume_id: str
     nonce: str
+
+    @property
+    def user(self) -> str:
+        """The CHAP user of the sessions of its paths."""
+        return chap.user(self.volume_id, self.nonce)
 
 
 class Maps:
@@ -74,7 +81,8 @@ class Maps:
     ) -> Map:
         """The map of a publication, over just these paths and of this size.
 
-        Raises FailedPrecondition where something else holds one of the paths.
+        Raises FailedPrecondition where something else holds one of the paths, or the map is larger
+        already: it may be mounted, and what is behind its new end would be lost to it.
         """
         uuid = f"CSILVM-{nonce}-{volume_id}"
         found = self.find(volume_id, nonce)
@@ -83,6 +91,12 @@ class Maps:
             found = self.find(volume_id, nonce)
             if found is None:
                 raise DriverError(f"The new map {uuid} went again at once: call again.")
+        if size_bytes < self.size(found):
+            raise FailedPrecondition(
+                f"{found.path} has {human(self.size(found))}, one of its paths "
+                f"{human(size_bytes)}: it is left as it is. See what "
+                "the storage host exports as this target."
+            )
         table = await _do(lambda: self._mapper.table(uuid))
         in_use = set(_NUMBER.findall(table))
         if in_use != {path.number for path in paths} or self.size(found) != size_bytes:

@@ -114,7 +114,7 @@ class NodeRecords:
     def portals(self, target: str) -> tuple[str, ...]:
         """The portals of a target that there are records for."""
         found = []
-        for path in sorted((self._directory / "nodes" / target).glob("*,*")):
+        for path in _listed(self._directory / "nodes" / target, "*,*"):
             address, port, *_ = path.name.split(",")
             found.append(model_portals.portal(address, int(port)))
         return tuple(found)
@@ -123,10 +123,10 @@ class NodeRecords:
         """The target of a volume that a record was written for last; empty: there is none."""
         found = [
             path
-            for path in (self._directory / "nodes").glob(f"{names.target_iqn(volume_id)}*")
+            for path in _listed(self._directory / "nodes", f"{names.target_iqn(volume_id)}*")
             if names.volume_of_target(path.name) == volume_id
         ]
-        return max(found, key=lambda path: path.stat().st_mtime).name if found else ""
+        return max(found, key=_written).name if found else ""
 
     def _path(self, target: str, portal: str) -> Path:
         """The file of a record, which iscsiadm names after the address without brackets."""
@@ -157,6 +157,22 @@ class NodeRecords:
         except CommandFailed as error:
             said = explain(error.completed.code, error.completed.stderr)
             raise DriverError(f"The iSCSI record of {target} cannot be changed: {said}.") from error
+
+
+def _listed(directory: Path, pattern: str) -> list[Path]:
+    """The entries of a directory; none where it goes meanwhile."""
+    try:
+        return sorted(directory.glob(pattern))
+    except OSError:
+        return []
+
+
+def _written(path: Path) -> float:
+    """When a file was written; long ago where it goes meanwhile."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _with_settings(record: str, settings: Mapping[str, str]) -> str:

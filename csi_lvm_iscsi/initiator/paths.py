@@ -66,6 +66,10 @@ class Paths:
         """The sessions of the publication, whatever their state."""
         return tuple(s for s in self._sessions.of_volume(wanted.volume_id) if s.user == wanted.user)
 
+    def sessions_of(self, map_: Map) -> tuple[Session, ...]:
+        """The sessions of the publication of a map, whatever their state."""
+        return tuple(s for s in self._sessions.of_volume(map_.volume_id) if s.user == map_.user)
+
     def sessions_by_user(self) -> dict[str, list[Session]]:
         """The sessions of all volumes, read once for many maps."""
         found: dict[str, list[Session]] = {}
@@ -73,7 +77,7 @@ class Paths:
             found.setdefault(session.user, []).append(session)
         return found
 
-    def target_of(self, map_: Map, sessions: Sequence[Session]) -> str:
+    def _target_of(self, map_: Map, sessions: Sequence[Session]) -> str:
         """The target that a map's paths lead to: of its sessions or, where it has none, as its
         records say."""
         return sessions[0].target if sessions else self._records.target_of(map_.volume_id)
@@ -121,12 +125,15 @@ class Paths:
         """The map over the disks of the sessions that work, each of them identified, and of those
         that are cut and were in it before.
 
-        A disk that is another one is logged and left out. Raises what was wrong where none is left.
+        A disk that is another one, or is smaller than the map already, is logged and left out.
+        Raises what was wrong where none is left.
         """
         sessions = self.sessions(wanted)
         working = self.working(sessions)
+        found = self._maps.find(wanted.volume_id, wanted.nonce)
+        least = max(wanted.size_bytes, self._maps.size(found) if found else 0)
         disks, errors = await settled(
-            self._devices.ensure(session, LUN, names.serial(wanted.volume_id), wanted.size_bytes)
+            self._devices.ensure(session, LUN, names.serial(wanted.volume_id), least)
             for session in working
         )
         _warn(wanted, errors)
@@ -159,35 +166,62 @@ class Paths:
         ]
 
     async def check(self, wanted: Wanted) -> None:
-        """Ask each disk that works anew who it is. Raises FailedPrecondition for another disk."""
-        for session in self.working(self.sessions(wanted)):
-            disk = self._devices.find(session, LUN)
-            if disk is not None:
-                await self._devices.refresh(disk)
-                serial = names.serial(wanted.volume_id)
-                self._devices.check_identity(disk, serial, wanted.size_bytes)
+        """Ask the disks that the map sends I/O to anew who they are.
+
+        When one has told, the others get little longer, as one whose cut was not noticed yet does
+        not answer at all; what the kernel knows of them is looked at then. Raises
+        FailedPrecondition where one is another disk or all are smaller, Unavailable where there
+        is none.
+        """
+        found = self._maps.find(wanted.volume_id, wanted.nonce)
+        in_map = await self._maps.paths(found) if found else {}
+        used = self._used(self.sessions(wanted))
+        disks = {disk.number: disk for disk in used if disk.number in in_map}
+
+        async def tells(number: str) -> bool:
+            try:
+                await self._devices.refresh(disks[number])
+            except (DriverError, OSError):
+                return False
+            return True
+
+        if not await answering(tells, disks, 0):
+            raise Unavailable(
+                f"No path of volume {wanted.volume_id} takes I/O now: look at the kernel's log and "
+                "the networks between, then call again."
+            )
+        for disk in disks.values():
+            self._devices.check_serial(disk, names.serial(wanted.volume_id))
+        largest = max(disks.values(), key=self._devices.size)
+        self._devices.check_size(largest, wanted.size_bytes)
 
     def takes_io(self, sessions: Iterable[Session]) -> set[str]:
         """The major:minor of disks that the kernel sends I/O to."""
-        return {
-            disk.number
+        return {disk.number for disk in self._used(sessions)}
+
+    def _used(self, sessions: Iterable[Session]) -> list[ScsiDisk]:
+        return [
+            disk
             for session in self.working(sessions)
             for disk in self._devices.all(session)
             if self._devices.works(disk)
-        }
+        ]
 
     def is_without_disk(self, sessions: Iterable[Session]) -> bool:
         """Whether a session works whose disk was not scanned for yet."""
         return any(self._devices.find(session, LUN) is None for session in self.working(sessions))
 
-    async def lost_and_found(self, wanted: Wanted, sessions: Iterable[Session]) -> list[str]:
+    async def lost_and_found(self, map_: Map, sessions: Sequence[Session]) -> list[str]:
         """The portals that there are records for but no sessions, and that answer now."""
-        missing = missing_of(sessions, self._records.portals(wanted.target))
+        target = self._target_of(map_, sessions)
+        missing = missing_of(sessions, self._records.portals(target))
         return await answering(self._probe, missing, 0)
 
-    async def repair(self, wanted: Wanted, portals: Iterable[str]) -> None:
-        """Log in at portals, and take all disks that work into the map. Raises why a login
-        failed."""
+    async def repair(self, map_: Map, sessions: Sequence[Session], portals: Iterable[str]) -> None:
+        """Log in at portals that have no session, and take all disks that work into the map. Raises
+        why a login failed."""
+        target = self._target_of(map_, sessions)
+        wanted = Wanted(map_.volume_id, map_.nonce, self._maps.size(map_), target)
         errors = await self._log_in(wanted, portals)
         if self.working(self.sessions(wanted)):
             await self.ensure_map(wanted)

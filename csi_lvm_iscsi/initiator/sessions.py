@@ -136,6 +136,7 @@ class Sessions:
         """A session; None where it vanishes while it is read."""
         try:
             directory = (entry / "device").resolve(strict=True)
+            portal = _portal(directory)
         except OSError:
             return None
         return Session(
@@ -143,7 +144,7 @@ class Sessions:
             host=int(directory.parent.name.removeprefix("host")),
             target=_attribute(entry, "targetname"),
             user=_attribute(entry, "username"),
-            portal=_portal(directory),
+            portal=portal,
             alone=_attribute(entry, "recovery_tmo") == str(REPLACEMENT_SECONDS),
             directory=directory,
         )

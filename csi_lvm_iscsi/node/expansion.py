@@ -5,6 +5,7 @@ from pathlib import Path
 from csi_lvm_iscsi.commands.waiting import until_async
 from csi_lvm_iscsi.initiator.attachments import Attachments
 from csi_lvm_iscsi.initiator.devices import Device, Devices
+from csi_lvm_iscsi.initiator.maps import Map
 from csi_lvm_iscsi.model.errors import FailedPrecondition, OutOfRange
 from csi_lvm_iscsi.model.in_flight import InFlight
 from csi_lvm_iscsi.model.sizes import human
@@ -42,9 +43,11 @@ class Expansion:
         with self._in_flight.hold(volume, "NodeExpandVolume"):
             record = self._volume_paths.staged(volume, path)
             device = await self._attachments.find_disk(record.publication)
-            if self._devices.size(device) < required:
-                device = await self._grown(volume, device, required)
             size = self._devices.size(device)
+            # A disk was asked anew by now; a map is as large as it was made.
+            if size < required or isinstance(device, Map):
+                device = await self._grown(volume, device, max(required, size))
+                size = self._devices.size(device)
             if limit and size > limit:
                 raise OutOfRange(
                     f"Volume {volume} has {human(size)} already, above the limit of "

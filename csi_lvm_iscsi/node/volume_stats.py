@@ -57,7 +57,7 @@ class VolumeStats:
         if record.file_system is None:
             return Stats(Usage(self._size(volume, record)))
         trouble = self._attachments.trouble(record.publication)
-        if trouble is not None:
+        if trouble is not None and trouble.kind is Kind.INACCESSIBLE:
             raise Unavailable(trouble.message)
         if self._volume_paths.mount(record, path) is None:
             raise FailedPrecondition(_unmounted(path).message)
@@ -71,9 +71,10 @@ class VolumeStats:
         anywhere); the worst alone, as the rest follows from it. Raises NotFound where it is not."""
         record = self._volume_paths.staged(volume, path)
         trouble = self._attachments.trouble(record.publication)
-        if trouble is None and record.file_system is not None:
+        accessible = trouble is None or trouble.kind is not Kind.INACCESSIBLE
+        if accessible and record.file_system is not None:
             looked_at = path or Path(record.staging_path)
-            trouble = await self._file_system_trouble(volume, looked_at, record)
+            trouble = await self._file_system_trouble(volume, looked_at, record) or trouble
         return () if trouble is None else (trouble,)
 
     def _size(self, volume: str, record: Staged) -> int:

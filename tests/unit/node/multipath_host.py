@@ -1,9 +1,11 @@
 """A host of files with two portals: what was captured of the one session stands twice."""
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from csi_lvm_iscsi.initiator.path_upkeep import PathUpkeep
 from csi_lvm_iscsi.model import names, portals
 from csi_lvm_iscsi.model.publications import Publication
 from tests.unit.node import record
@@ -102,3 +104,25 @@ class MultipathHost(Host):
 def _portal(path: dict[str, Any]) -> str:
     address, port = path["portal"]
     return portals.portal(address, int(port))
+
+
+async def stage(host: MultipathHost, nonce: str = record.NONCE) -> None:
+    async with host.running():
+        await host.flows().staging.stage(host.published(nonce), host.staging, record.BLOCK)
+
+
+async def unstage(host: MultipathHost) -> None:
+    async with host.running():
+        await host.flows().staging.unstage(record.VOLUME, host.staging)
+
+
+async def look(host: MultipathHost) -> None:
+    """What a role that was just started does for the paths."""
+    async with host.running():
+        await looked(host.flows().path_upkeep)
+
+
+async def looked(upkeep: PathUpkeep) -> None:
+    """One look at all maps, to its end."""
+    async with asyncio.TaskGroup() as looks:
+        upkeep.look(looks)

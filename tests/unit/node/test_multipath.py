@@ -13,8 +13,8 @@ from csi_lvm_iscsi.model import chap, names
 from csi_lvm_iscsi.model.errors import FailedPrecondition, Unavailable
 from tests.unit.node import record
 from tests.unit.node.host import Killed
-from tests.unit.node.multipath_host import MultipathHost
-from tests.unit.node.record import BLOCK, OTHER_NONCE, VOLUME
+from tests.unit.node.multipath_host import MultipathHost, look, looked, stage, unstage
+from tests.unit.node.record import OTHER_NONCE, VOLUME
 
 NOTHING = {
     "sessions": [],
@@ -30,22 +30,6 @@ UNSTAGE = ["remove", "iscsiadm", "iscsiadm", "iscsiadm"]
 
 def actions(host: MultipathHost) -> list[str]:
     return [argv[1] if argv[0] == "dm" else argv[0] for argv in host.commands]
-
-
-async def stage(host: MultipathHost, nonce: str = record.NONCE) -> None:
-    async with host.running():
-        await host.flows().staging.stage(host.published(nonce), host.staging, BLOCK)
-
-
-async def unstage(host: MultipathHost) -> None:
-    async with host.running():
-        await host.flows().staging.unstage(VOLUME, host.staging)
-
-
-async def look(host: MultipathHost) -> None:
-    """What a role that was just started does for the paths."""
-    async with host.running():
-        await host.flows().path_upkeep.look()
 
 
 async def test_one_session_for_each_portal_and_one_map(tmp_path: Path) -> None:
@@ -236,12 +220,12 @@ async def test_io_is_given_up_after_long_without_a_path_and_waits_again_with_one
     for portal in host.portals:
         host.cut(portal)
     async with host.running():
-        await upkeep.look()
+        await looked(upkeep)
         assert host.mapper.queueing() == [True]
-        await upkeep.look()
+        await looked(upkeep)
         assert host.mapper.queueing() == [False]
         host.heal(host.portals[0])
-        await upkeep.look()
+        await looked(upkeep)
     assert host.mapper.queueing() == [True]
     assert sorted(host.mapper.states()) == ["A", "F"]
 
