@@ -100,8 +100,8 @@ def test_the_same_name_in_another_size(driver: Driver, name: Callable[[], str]) 
         ({"volume_capabilities": [{"access_mode": {"mode": "SINGLE_NODE_WRITER"}}]}, "neither"),
         ({"volume_capabilities": [capability(block=False, fs_type="ntfs")]}, "choose one of ext4"),
         ({"volume_capabilities": [capability(block=True, mode="UNKNOWN")]}, "choose one of"),
-        ({"volume_capabilities": [capability(block=False, mode="MULTI_NODE_MULTI_WRITER")]}, "one"),
-        ({"volume_content_source": {"volume": {"volume_id": UNKNOWN_ID}}}, "remove"),
+        ({"volume_capabilities": [capability(block=False, mode="MULTI_NODE_MULTI_WRITER")]}, "raw block"),
+        ({"volume_content_source": {"volume": {}}}, "names no snapshot and no volume"),
     ],
 )  # fmt: skip
 def test_requests_that_the_driver_cannot_serve(
@@ -215,5 +215,5 @@ def test_validating_capabilities(driver: Driver, name: Callable[[], str]) -> Non
         "ValidateVolumeCapabilities", volume_id=volume.id, volume_capabilities=bad
     )
     assert "confirmed" not in answer
-    assert "choose one of" in answer["message"]
+    assert "use raw block" in answer["message"]
     driver.delete(volume)

@@ -14,6 +14,7 @@ from tests.e2e.waste import wait_until_wiped, waste
 NODE = "compute-1"
 # Nearly all that the lab's pools leave of their volume groups.
 SIZE = 384 * MIB
+WRITTEN_MIB = 16
 TEXT = "of an earlier tenant"
 
 
@@ -42,8 +43,8 @@ def bytes_written_in(lab: Lab, volume: Volume) -> int:
 def test_a_new_volume_has_nothing_of_a_deleted_one(
     lab: Lab, driver: Driver, name: Callable[[], str]
 ) -> None:
-    earlier = filled(lab, driver, name(), mib=64)
-    assert bytes_written_in(lab, earlier) == 64 * MIB
+    earlier = filled(lab, driver, name(), mib=WRITTEN_MIB)
+    assert bytes_written_in(lab, earlier) == WRITTEN_MIB * MIB
     driver.delete(earlier)
     # Both hosts' free extents, so also those of the first one; there is room once it is wiped.
     made = [
@@ -59,7 +60,7 @@ def test_a_new_volume_has_nothing_of_a_deleted_one(
 def test_a_wipe_that_a_power_cut_interrupted_goes_on(
     lab: Lab, driver: Driver, name: Callable[[], str]
 ) -> None:
-    earlier = filled(lab, driver, name(), mib=64)
+    earlier = filled(lab, driver, name(), mib=WRITTEN_MIB)
     host = owner(lab, earlier)
     driver.delete(earlier)
     host.cut()
