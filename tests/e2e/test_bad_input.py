@@ -10,6 +10,7 @@ from tests.e2e.lab.lab import Lab
 
 ASCII = "".join(map(chr, range(32, 127))) + "\t\n"
 UNKNOWN_ID = "00000000-pvc-unknown"
+SHARED = "MULTI_NODE_MULTI_WRITER"
 
 
 def refusal(call: Callable[[], Any]) -> Refused:
@@ -100,7 +101,7 @@ def test_the_same_name_in_another_size(driver: Driver, name: Callable[[], str]) 
         ({"volume_capabilities": [{"access_mode": {"mode": "SINGLE_NODE_WRITER"}}]}, "neither"),
         ({"volume_capabilities": [capability(block=False, fs_type="ntfs")]}, "choose one of ext4"),
         ({"volume_capabilities": [capability(block=True, mode="UNKNOWN")]}, "choose one of"),
-        ({"volume_capabilities": [capability(block=False, mode="MULTI_NODE_MULTI_WRITER")]}, "raw block"),
+        ({"volume_capabilities": [capability(block=False, mode=SHARED)]}, "raw block"),
         ({"volume_content_source": {"volume": {}}}, "names no snapshot and no volume"),
     ],
 )  # fmt: skip
@@ -210,7 +211,7 @@ def test_validating_capabilities(driver: Driver, name: Callable[[], str]) -> Non
         "ValidateVolumeCapabilities", volume_id=volume.id, volume_capabilities=good
     )
     assert "confirmed" in answer
-    bad = [capability(block=False, mode="MULTI_NODE_MULTI_WRITER")]
+    bad = [capability(block=False, mode=SHARED)]
     answer = driver.controller(
         "ValidateVolumeCapabilities", volume_id=volume.id, volume_capabilities=bad
     )
