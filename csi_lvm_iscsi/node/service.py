@@ -12,6 +12,7 @@ from csi_lvm_iscsi.commands.runner import Runner
 from csi_lvm_iscsi.initiator.attachments import Attachments
 from csi_lvm_iscsi.initiator.device_mapper import Control, DeviceMapper
 from csi_lvm_iscsi.initiator.devices import Devices
+from csi_lvm_iscsi.initiator.host_paths import HostPaths
 from csi_lvm_iscsi.initiator.maps import Maps
 from csi_lvm_iscsi.initiator.node_records import NodeRecords
 from csi_lvm_iscsi.initiator.path_upkeep import PathUpkeep
@@ -30,7 +31,6 @@ from csi_lvm_iscsi.node.expansion import Expansion
 from csi_lvm_iscsi.node.filesystems import FileSystems
 from csi_lvm_iscsi.node.metrics import node_metrics
 from csi_lvm_iscsi.node.mounts import Mounts
-from csi_lvm_iscsi.node.paths import HostPaths
 from csi_lvm_iscsi.node.staged import Staged
 from csi_lvm_iscsi.node.staging import Staging
 from csi_lvm_iscsi.node.volume_paths import VolumePaths

@@ -4,28 +4,45 @@ import asyncio
 import contextlib
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from csi_lvm_iscsi.commands.runner import Runner
 from csi_lvm_iscsi.initiator.attachments import Attachments
-from csi_lvm_iscsi.initiator.device_mapper import Control
+from csi_lvm_iscsi.initiator.device_mapper import Control, DeviceMapper
 from csi_lvm_iscsi.initiator.devices import Devices
+from csi_lvm_iscsi.initiator.host_paths import HostPaths
 from csi_lvm_iscsi.initiator.maps import Maps
-from csi_lvm_iscsi.initiator.node_records import NodeRecords
+from csi_lvm_iscsi.initiator.node_records import LOGIN_SECONDS, NodeRecords
 from csi_lvm_iscsi.initiator.paths import Paths
+from csi_lvm_iscsi.initiator.reach import Probe, answering, connects
 from csi_lvm_iscsi.initiator.sessions import Sessions
 from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.model.publications import Publication
 
 
 class RemoteDisks:
-    """Attaches disks of other storage hosts, to copy them. Several copies may read one disk."""
+    """Attaches disks of other storage hosts, to copy them. Several copies may read one disk.
 
-    def __init__(self, runner: Runner, host: str, keys: Mapping[str, bytes]) -> None:
-        self._records = NodeRecords(runner, Path("/etc/iscsi"), names.initiator_iqn(host))
-        sys, dev = Path("/sys"), Path("/dev")
-        sessions, devices = Sessions(runner, sys), Devices(sys, dev)
-        maps = Maps(sys, dev, Control(dev / "mapper/control"))
+    Through one portal that answers, though there be several: a multipath map would keep I/O for
+    ever when its paths are lost, as this role has no upkeep of paths. A session alone gives up
+    after `replacement_timeout`, and the copy goes on from its record with the next call.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        host: str,
+        keys: Mapping[str, bytes],
+        paths: HostPaths,
+        *,
+        mapper: DeviceMapper | None = None,
+        probe: Probe = connects,
+    ) -> None:
+        self._records = NodeRecords(runner, paths.iscsi, names.initiator_iqn(host))
+        self._probe = probe
+        sessions, devices = Sessions(runner, paths.sys), Devices(paths.sys, paths.dev)
+        maps = Maps(paths.sys, paths.dev, mapper or Control(paths.dev / "mapper/control"))
         self._attachments = Attachments(
             records=self._records,
             sessions=sessions,
@@ -41,7 +58,8 @@ class RemoteDisks:
     async def opened(self, publication: Publication) -> AsyncIterator[Path]:
         """The disk of a publication, attached while the context lasts.
 
-        Raises what the login raises; DriverError where this host has no open-iscsi.
+        Raises what the login raises; Unavailable where no portal answers; DriverError where this
+        host has no open-iscsi.
         """
         disk = publication.volume_id
         self._readers[disk] += 1
@@ -64,6 +82,9 @@ class RemoteDisks:
         self._records.ensure_interface()
         for session in self._attachments.stale_sessions(publication):
             await self._attachments.drop(session)
+        if self._attachments.session(publication) is None:
+            portal, *_ = await answering(self._probe, publication.portals, LOGIN_SECONDS)
+            publication = replace(publication, portals=(portal,))
         session = await self._attachments.ensure_session(publication)
         device = await self._attachments.ensure_disk(publication, session)
         return device.path

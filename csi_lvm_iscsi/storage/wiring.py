@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from csi_lvm_iscsi.commands.runner import Runner
+from csi_lvm_iscsi.initiator.host_paths import HostPaths
 from csi_lvm_iscsi.model import chap
 from csi_lvm_iscsi.storage.catalog import Catalog
 from csi_lvm_iscsi.storage.copying import Copies
@@ -79,7 +80,7 @@ def wire(
         snapshots=snapshots,
         copies=Copies(settings.state_directory / "copies"),
         devices=devices,
-        remote=RemoteDisks(runner, settings.host, settings.keys),
+        remote=RemoteDisks(runner, settings.host, settings.keys, HostPaths()),
     )
     extender = Extender(catalog, pools.thin, settings.limits, pool_use)
     exports = Exports(tgtd, Fence(tgtd), settings.portals, settings.keys)
