@@ -18,6 +18,7 @@ from csi_lvm_iscsi.initiator.paths import Paths
 from csi_lvm_iscsi.initiator.reach import Probe, answering, connects
 from csi_lvm_iscsi.initiator.sessions import Sessions
 from csi_lvm_iscsi.model import names
+from csi_lvm_iscsi.model.errors import Aborted
 from csi_lvm_iscsi.model.publications import Publication
 
 
@@ -58,8 +59,8 @@ class RemoteDisks:
     async def opened(self, publication: Publication) -> AsyncIterator[Path]:
         """The disk of a publication, attached while the context lasts.
 
-        Raises what the login raises; Unavailable where no portal answers; DriverError where this
-        host has no open-iscsi.
+        Raises what the login raises; Unavailable where no portal answers; Aborted while it is read
+        for a former publication; DriverError where this host has no open-iscsi.
         """
         disk = publication.volume_id
         self._readers[disk] += 1
@@ -80,8 +81,13 @@ class RemoteDisks:
 
     async def _attach(self, publication: Publication) -> Path:
         self._records.ensure_interface()
-        for session in self._attachments.stale_sessions(publication):
-            await self._attachments.drop(session)
+        disk = publication.volume_id
+        if self._readers[disk] > 1 and self._attachments.stale_sessions(publication):
+            raise Aborted(
+                f"{disk} was lent to this host anew, and is read here as it was lent before: call "
+                "again when that has ended."
+            )
+        await self._attachments.retire_stale(publication)
         if self._attachments.session(publication) is None:
             portal, *_ = await answering(self._probe, publication.portals, LOGIN_SECONDS)
             publication = replace(publication, portals=(portal,))
