@@ -13,7 +13,7 @@ from csi_lvm_iscsi.initiator.device_mapper import Control, DeviceMapper
 from csi_lvm_iscsi.initiator.devices import Devices
 from csi_lvm_iscsi.initiator.host_paths import HostPaths
 from csi_lvm_iscsi.initiator.maps import Maps
-from csi_lvm_iscsi.initiator.node_records import LOGIN_SECONDS, NodeRecords
+from csi_lvm_iscsi.initiator.node_records import LOGIN_SECONDS, STORAGE_INTERFACE, NodeRecords
 from csi_lvm_iscsi.initiator.paths import Paths
 from csi_lvm_iscsi.initiator.reach import Probe, answering, connects
 from csi_lvm_iscsi.initiator.sessions import Sessions
@@ -40,9 +40,12 @@ class RemoteDisks:
         mapper: DeviceMapper | None = None,
         probe: Probe = connects,
     ) -> None:
-        self._records = NodeRecords(runner, paths.iscsi, names.initiator_iqn(host))
+        self._records = NodeRecords(
+            runner, paths.iscsi, names.initiator_iqn(host), STORAGE_INTERFACE
+        )
         self._probe = probe
-        sessions, devices = Sessions(runner, paths.sys), Devices(paths.sys, paths.dev)
+        sessions = Sessions(runner, paths.sys, STORAGE_INTERFACE)
+        devices = Devices(paths.sys, paths.dev)
         maps = Maps(paths.sys, paths.dev, mapper or Control(paths.dev / "mapper/control"))
         self._attachments = Attachments(
             records=self._records,
