@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from csi_lvm_iscsi.commands.runner import Runner
+from csi_lvm_iscsi.initiator import host_rules
 from csi_lvm_iscsi.initiator.attachments import Attachments
 from csi_lvm_iscsi.initiator.device_mapper import Control, DeviceMapper
 from csi_lvm_iscsi.initiator.devices import Devices
@@ -43,6 +44,8 @@ class RemoteDisks:
         self._records = NodeRecords(
             runner, paths.iscsi, names.initiator_iqn(host), STORAGE_INTERFACE
         )
+        self._runner = runner
+        self._paths = paths
         self._probe = probe
         sessions = Sessions(runner, paths.sys, STORAGE_INTERFACE)
         devices = Devices(paths.sys, paths.dev)
@@ -83,6 +86,8 @@ class RemoteDisks:
                 await self._attachments.release(disk)
 
     async def _attach(self, publication: Publication) -> Path:
+        # Before the disk: udev would activate what the tenant's LVM has on it, which holds it open.
+        await host_rules.ensure(self._runner, self._paths)
         self._records.ensure_interface()
         disk = publication.volume_id
         if self._readers[disk] > 1 and self._attachments.stale_sessions(publication):

@@ -68,7 +68,7 @@ def wire(
 ) -> Parts:
     """Put the parts together. What is random or of the moment can be given, for tests."""
     groups = dict.fromkeys(place.volume_group for place in settings.places)
-    catalog = Catalog(settings.host, [Lvm(runner, group) for group in groups])
+    catalog = Catalog(settings.host, [Lvm(runner, group, device_root / "sys") for group in groups])
     pools = Pools(catalog, settings.places, settings.limits)
     devices = Devices(catalog, device_root)
     wiper = Wiper(catalog, devices)

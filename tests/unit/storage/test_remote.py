@@ -21,7 +21,7 @@ class StorageHost(Host):
     """A node's commands, by the interface record of the role storage."""
 
     def __init__(self, root: Path) -> None:
-        super().__init__(root, "block", "block")
+        super().__init__(root, "block", "block", "rules")
 
     async def run(
         self,
@@ -96,3 +96,11 @@ async def test_the_role_node_of_the_host_keeps_its_own_initiator_name(tmp_path: 
         carried = (host.paths.iscsi / "ifaces" / interface).read_text()
         assert f"iface.iscsi_ifacename = {interface}\n" in carried
         assert f"iface.initiatorname = {names.initiator_iqn(node)}\n" in carried
+
+
+async def test_the_hosts_tools_are_kept_off_before_the_disk_is_there(tmp_path: Path) -> None:
+    host = StorageHost(tmp_path)
+    async with host.running(), remote_disks(host).opened(published()):
+        assert list(host.paths.udev_rules.iterdir())
+    told = host.commands.index(("udevadm", "control", "--reload"))
+    assert not any("--login" in argv for argv in host.commands[:told])
