@@ -46,6 +46,6 @@ def _sessions(sys: Path) -> Iterable[tuple[str, str]]:
             interface = (entry / "ifacename").read_text().strip()
         except OSError:
             continue  # it ended while it was read
-        prefix, _, volume = target.partition(":")
-        if prefix == names.IQN_PREFIX and interface != STORAGE_INTERFACE:
+        volume = names.volume_of_target(target)
+        if volume and interface != STORAGE_INTERFACE:
             yield volume, state

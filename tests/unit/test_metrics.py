@@ -123,6 +123,7 @@ async def test_sessions_are_told_of_as_the_kernel_has_them(tmp_path: Path) -> No
     for number, (target, state, interface) in enumerate(
         [
             (f"{prefix}:a", "LOGGED_IN", own),
+            (f"{prefix}:c:compute-1", "LOGGED_IN", own),  # a node's own target of a shared volume
             (f"{prefix}:b", "FAILED", own),
             (f"{prefix}:s.c", "LOGGED_IN", borrowed),
             ("iqn.other:a", "FAILED", own),
@@ -136,7 +137,7 @@ async def test_sessions_are_told_of_as_the_kernel_has_them(tmp_path: Path) -> No
     registry = CollectorRegistry()
     metrics.register(registry, lambda: node_metrics(tmp_path, ["a", "c"]))
     text = await scrape(registry)
-    assert 'csi_lvm_iscsi_sessions{state="LOGGED_IN"} 1.0' in text
+    assert 'csi_lvm_iscsi_sessions{state="LOGGED_IN"} 2.0' in text
     assert 'csi_lvm_iscsi_sessions{state="FAILED"} 1.0' in text
     assert "csi_lvm_iscsi_staged_volumes 2.0" in text
     assert "csi_lvm_iscsi_orphan_sessions 1.0" in text

@@ -117,6 +117,6 @@ def _disks(host: Host, session: Path) -> tuple[Disk, ...]:
 
 
 def staged(host: Host, state_directory: Path) -> set[str]:
-    """The targets of volumes that are staged, or being staged or unstaged."""
+    """The ids of volumes that are staged, or being staged or unstaged."""
     place = host.root / state_directory.relative_to("/") / "staged"
-    return {names.target_iqn(path.stem) for path in place.glob("[!.]*.json")}
+    return {path.stem for path in place.glob("[!.]*.json")}

@@ -95,3 +95,19 @@ async def test_a_disk_that_the_role_storage_borrows_is_none_of_the_nodes(
             assert f"{ours}\n" in files[name]
             files[name] = files[name].replace(f"{ours}\n", f"{ours}-storage\n")
     assert wrong(await play_recording(tmp_path, monkeypatch, recording, "node")) == UNAVOIDABLE
+
+
+async def test_a_shared_volume_that_is_staged_is_none_left_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each node has a target of its own then; the fix would log the volume out under its pods."""
+    recording = json.loads((TRANSCRIPTS / "record-automatic.json").read_text())
+    (record,) = [name for name in recording["files"] if "/nodes/iqn" in name]
+    target = Path(record).parent.name
+    recording["files"] = {
+        name.replace(target, f"{target}:compute-1"): text.replace(target, f"{target}:compute-1")
+        for name, text in recording["files"].items()
+    }
+    findings = await play_recording(tmp_path, monkeypatch, recording, "node")
+    assert wrong(findings) == {("records", Level.ERROR), *UNAVOIDABLE}
+    assert f"{target}:compute-1 " in "".join(each.fix for each in findings)
