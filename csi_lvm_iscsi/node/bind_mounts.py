@@ -101,6 +101,11 @@ class BindMounts:
     def _check_unpublished(
         self, volume: str, device: Device, staging_path: Path, target_path: Path
     ) -> None:
+        published = self._mounts.at(target_path)
+        if published is not None and shows(published, device):
+            # A repeated call. kubelet makes mounts of its own then (volumeDevices/*/dev/*,
+            # volume-subpaths/*), which are no pod's.
+            return
         for mount in self._mounts.of(device):
             if mount.target not in (staging_path, target_path):
                 raise FailedPrecondition(
