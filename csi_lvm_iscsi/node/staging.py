@@ -160,7 +160,7 @@ class Staging:
         try:
             await self._attachments.release(volume)
             self._records.remove(volume)
-        except DriverError as error:
+        except (DriverError, OSError) as error:
             _log.warning("the failed stage was not taken back", error=str(error))
 
 

@@ -273,3 +273,20 @@ async def test_a_stage_over_a_mount_whose_disk_is_gone(tmp_path: Path) -> None:
     await stage(host, EXT4)
     assert programs(host)[-4:] == ["umount", "blkid", "e2fsck", "mount"]
     assert host.staging.is_dir()
+
+
+class RefusingHost(Host):
+    """The login is refused; then the records cannot be removed either."""
+
+    def act(self, action: tuple[str, ...]) -> None:
+        super().act(action)
+        if action[-1] == "--login":
+            raise FailedPrecondition("refused")
+        if action[-1] == "delete":
+            raise OSError(5, "Input/output error")
+
+
+async def test_what_cannot_be_taken_back_does_not_hide_why_the_stage_failed(tmp_path: Path) -> None:
+    host = RefusingHost(tmp_path, "block", "block")
+    with pytest.raises(FailedPrecondition, match="refused"):
+        await stage(host, BLOCK)
