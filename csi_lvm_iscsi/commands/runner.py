@@ -22,6 +22,23 @@ _log = structlog.get_logger()
 # (state D) does not end at all; it is left to itself, so that it holds up nobody else.
 _REAP_SECONDS = 1.0
 
+# Debian's packages of what we run by its name.
+_PACKAGES = {
+    "lvm": "lvm2",
+    "iscsiadm": "open-iscsi",
+    "udevadm": "udev",
+    "nsenter": "util-linux",
+    "blkid": "util-linux",
+    "mount": "mount",
+    "umount": "mount",
+    "mkfs.ext4": "e2fsprogs",
+    "e2fsck": "e2fsprogs",
+    "resize2fs": "e2fsprogs",
+    "mkfs.xfs": "xfsprogs",
+    "xfs_repair": "xfsprogs",
+    "xfs_growfs": "xfsprogs",
+}
+
 _Output = asyncio.Future[tuple[bytes, bytes]]
 
 
@@ -81,7 +98,7 @@ class Runner(Protocol):
 
         `seconds` bounds it: past that its whole process group is killed or, without `kill`, left
         to end by itself. Raises CommandFailed for an exit code that is not in `expect`,
-        TookTooLong past the bound.
+        TookTooLong past the bound, DriverError where the program is not there.
         """
 
 
@@ -109,16 +126,22 @@ class ProcessRunner:
         command = (*self._enter_host, *argv) if where is Where.HOST else argv
         # A session of its own: a plain kill would leave grandchildren, which hold the pipes open,
         # and the wait for their end would hang.
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-            pass_fds=self._inherit,
-            # lvm would complain of descriptors that it did not open (lvm(8)).
-            env={**os.environ, "LC_ALL": "C", "LVM_SUPPRESS_FD_WARNINGS": "1"},
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,
+                pass_fds=self._inherit,
+                # lvm would complain of descriptors that it did not open (lvm(8)).
+                env={**os.environ, "LC_ALL": "C", "LVM_SUPPRESS_FD_WARNINGS": "1"},
+            )
+        except OSError as error:
+            raise DriverError(
+                f"`{command[0]}` cannot be started ({error.strerror}): install the package "
+                f"{_PACKAGES.get(command[0], 'that has it')}, or correct PATH, then call again."
+            ) from error
         talking = asyncio.ensure_future(process.communicate())
         try:
             async with asyncio.timeout(seconds):

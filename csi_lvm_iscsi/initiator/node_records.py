@@ -12,7 +12,10 @@ from csi_lvm_iscsi.model import portals as model_portals
 from csi_lvm_iscsi.model.errors import DriverError
 from csi_lvm_iscsi.records import files
 
+# The interface records. Each carries the initiator name of one role, as a host may be a node and a
+# storage host, by different names.
 INTERFACE = "csi-lvm-iscsi"
+STORAGE_INTERFACE = "csi-lvm-iscsi-storage"
 # iscsid tries for LOGIN_SECONDS in all, then gives up by itself.
 _LOGIN_TIMEOUT = 15
 _LOGIN_RETRIES = 2
@@ -35,15 +38,19 @@ _FOREIGN = ("node.session.auth.username_in", "node.session.auth.password_in")
 class NodeRecords:
     """The records of targets. They hold the CHAP password while a volume is staged."""
 
-    def __init__(self, runner: Runner, directory: Path, initiator: str) -> None:
-        """`directory` is the host's /etc/iscsi; `initiator` the name that we log in with."""
+    def __init__(
+        self, runner: Runner, directory: Path, initiator: str, interface: str = INTERFACE
+    ) -> None:
+        """`directory` is the host's /etc/iscsi; `initiator` the name that we log in with, which
+        the record of `interface` carries."""
         self._runner = runner
         self._directory = directory
         self._initiator = initiator
+        self._interface = interface
         # Not in nodes/ or ifaces/: iscsiadm takes each file there with a comma in its name for a
         # portal (usr/idbm.c, idbm_for_each_portal), or each file for an interface (usr/iface.c,
         # iface_for_each_iface). What a killed role left would let each delete fail with exit 6.
-        self._temporary = directory / ".csi-lvm-iscsi.new"
+        self._temporary = directory / f".{interface}.new"
         # Deleting walks the whole tree, and fails where another process deletes in it: 5 of 10
         # parallel deletes of different records did (exit 6).
         self._lock = asyncio.Lock()
@@ -57,10 +64,10 @@ class NodeRecords:
             raise DriverError(
                 f"This node has no {self._directory}: install the package open-iscsi on it."
             )
-        path = self._directory / "ifaces" / INTERFACE
+        path = self._directory / "ifaces" / self._interface
         content = (
             "# BEGIN RECORD 2.0\n"
-            f"iface.iscsi_ifacename = {INTERFACE}\n"
+            f"iface.iscsi_ifacename = {self._interface}\n"
             "iface.transport_name = tcp\n"
             f"iface.initiatorname = {self._initiator}\n"
             "# END RECORD\n"
@@ -97,7 +104,9 @@ class NodeRecords:
         }
         path = self._path(target, portals[0])
         async with self._lock:
-            await self._run(target, "--portal", portals[0], "--interface", INTERFACE, "--op", "new")
+            await self._run(
+                *(target, "--portal", portals[0], "--interface", self._interface, "--op", "new")
+            )
             try:
                 record = path.read_text()
             except OSError as error:

@@ -54,8 +54,10 @@ class Session:
 class Sessions:
     """The sessions of this host."""
 
-    def __init__(self, runner: Runner, sys: Path) -> None:
+    def __init__(self, runner: Runner, sys: Path, interface: str = INTERFACE) -> None:
+        """`interface`: the record of it names us at logins."""
         self._runner = runner
+        self._interface = interface
         self._class = sys / "class" / "iscsi_session"
 
     def of(self, target: str) -> tuple[Session, ...]:
@@ -97,7 +99,7 @@ class Sessions:
         for _ in range(_DATABASE_TRIES):
             completed = await self._runner.run(
                 *("iscsiadm", "--mode", "node", "--targetname", target),
-                *("--portal", portal, "--interface", INTERFACE, "--login"),
+                *("--portal", portal, "--interface", self._interface, "--login"),
                 where=Where.HOST,
                 seconds=_LOGIN_BOUND,
                 expect=range(256),

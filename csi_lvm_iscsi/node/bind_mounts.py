@@ -101,6 +101,11 @@ class BindMounts:
     def _check_unpublished(
         self, volume: str, device: Device, staging_path: Path, target_path: Path
     ) -> None:
+        published = self._mounts.at(target_path)
+        if published is not None and shows(published, device):
+            # A repeated call. kubelet makes mounts of its own then (volumeDevices/*/dev/*,
+            # volume-subpaths/*), which are no pod's.
+            return
         for mount in self._mounts.of(device):
             if mount.target not in (staging_path, target_path):
                 raise FailedPrecondition(
@@ -111,7 +116,7 @@ class BindMounts:
     async def _bind(self, source: Path, target: Path, device: Device, *, read_only: bool) -> None:
         mounted = self._mounts.at(target)
         if mounted is None:
-            _make_mount_point(source, target)
+            _make_mount_point(target, is_directory=source != device.path)
             options = ("--options", "ro") if read_only else ()
             await self._mounts.mount("--bind", *options, str(source), str(target))
             return
@@ -129,10 +134,11 @@ class BindMounts:
             await self._mounts.mount("--options", "remount,bind,ro", str(target))
 
 
-def _make_mount_point(source: Path, target: Path) -> None:
-    """A directory for a directory, a file for a device node."""
+def _make_mount_point(target: Path, *, is_directory: bool) -> None:
+    """A directory for a directory, a file for a device node. The source is not looked at: that
+    fails where its file system was shut down."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    if source.is_dir():
+    if is_directory:
         target.mkdir(exist_ok=True)
     else:
         target.touch()

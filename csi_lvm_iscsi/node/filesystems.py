@@ -3,14 +3,15 @@
 import contextlib
 import errno
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from csi_lvm_iscsi.commands.runner import Runner, Where
-from csi_lvm_iscsi.initiator.blocking import bounded
-from csi_lvm_iscsi.initiator.devices import Device, Devices
+from csi_lvm_iscsi.initiator.blocking import bounded, start
+from csi_lvm_iscsi.initiator.devices import Device, Devices, ScsiDisk
 from csi_lvm_iscsi.model.errors import DriverError, FailedPrecondition, OutOfRange
+from csi_lvm_iscsi.model.publications import Publication
 from csi_lvm_iscsi.model.sizes import human
 from csi_lvm_iscsi.node.ext4 import Ext4
 from csi_lvm_iscsi.node.mounts import Mount, Mounts
@@ -80,7 +81,24 @@ class FileSystems:
         Raises FailedPrecondition where there is something else on the disk, it cannot be repaired
         without a decision, or mount refuses it; OutOfRange where the disk is too small for it.
         """
-        await self.ensure(
+        async with self._held(device, record.publication):
+            await self._mount(device, record, file_system)
+
+    @contextlib.asynccontextmanager
+    async def _held(self, device: Device, publication: Publication) -> AsyncIterator[None]:
+        """Have the name of a disk be of just this disk: its session may end at any time, and
+        another disk get the name, which would be formatted then. The kernel gives a name away only
+        when nobody has the disk open any more (drivers/scsi/sd.c, scsi_disk_release)."""
+        file = await bounded(lambda: _open(device), _PROBE_SECONDS, _silent(device))
+        try:
+            if isinstance(device, ScsiDisk):  # a map goes by our hand only
+                self._devices.check_identity(device, publication.serial, publication.size_bytes)
+            yield
+        finally:
+            start(file.close)  # not waited for: it may write out, on a session that is cut
+
+    async def _mount(self, device: Device, record: Staged, file_system: str) -> None:
+        await self._ensure(
             device, file_system, record.publication.serial, read_only=record.read_only
         )
         kind = self._types[file_system]
@@ -98,12 +116,12 @@ class FileSystems:
             asked = f" Correct the mount options that were asked for ({flags})." if flags else ""
             raise FailedPrecondition(f"{error} {await kind.diagnose(device)}{asked}") from error
 
-    async def ensure(
+    async def _ensure(
         self, device: Device, file_system: str, serial: str, *, read_only: bool
     ) -> None:
         """Have a sound file system on a disk; see `mount`."""
         kind = self._types[file_system]
-        head = await bounded(lambda: _read_ends(device), _PROBE_SECONDS, _silent(device))
+        head = await self._read_ends(device)
         half_made = kind.is_half_made(head, serial)
         found = None if half_made else await self._signature(device)
         if found not in (None, file_system):
@@ -141,11 +159,15 @@ class FileSystems:
             )
         await kind.make(device, serial)
 
+    async def _read_ends(self, device: Device) -> bytes:
+        return await bounded(lambda: _read_ends(device), _PROBE_SECONDS, _silent(device))
+
     async def _signature(self, device: Device) -> str | None:
         """What is on a disk: a type of file system, partition table or member; None: nothing.
 
         blkid says "nothing found" also of a disk that it cannot read (misc-utils/blkid.c,
-        lowprobe_device), and blank disks are formatted. So its ends are read first.
+        lowprobe_device), and blank disks are formatted. So its ends are read first, and once more
+        after blkid, as it may have been cut off meanwhile.
         """
         completed = await self._runner.run(
             *("blkid", "--probe", "--output", "export", str(device.path)),
@@ -154,6 +176,7 @@ class FileSystems:
             expect=(_BLKID_FOUND, _BLKID_NOTHING, _BLKID_AMBIVALENT),
         )
         if completed.code == _BLKID_NOTHING:
+            await self._read_ends(device)
             return None
         if completed.code == _BLKID_AMBIVALENT:
             return "several signatures that contradict each other"
@@ -183,10 +206,22 @@ def _opened(device: Device) -> Iterator[BinaryIO]:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
             yield file
     except OSError as error:
-        raise DriverError(
-            f"{device.path} cannot be read ({error.strerror}): see the kernel's log and the "
-            "storage host."
-        ) from error
+        raise _unreadable(device, error) from error
+
+
+def _open(device: Device) -> BinaryIO:
+    """A disk, open; closed again where nobody waits for it any more."""
+    try:
+        return device.path.open("rb")
+    except OSError as error:
+        raise _unreadable(device, error) from error
+
+
+def _unreadable(device: Device, error: OSError) -> DriverError:
+    return DriverError(
+        f"{device.path} cannot be read ({error.strerror}): see the kernel's log and the storage "
+        "host."
+    )
 
 
 def _read_whole(file: BinaryIO, offset: int, length: int) -> bytes:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 
+from csi_lvm_iscsi.initiator.node_records import STORAGE_INTERFACE
 from csi_lvm_iscsi.model import names
 
 # Those of the kernel (drivers/scsi/scsi_transport_iscsi.c, iscsi_session_state_names).
@@ -36,13 +37,15 @@ def node_metrics(sys: Path, staged: Iterable[str]) -> Iterable[Metric]:
 
 
 def _sessions(sys: Path) -> Iterable[tuple[str, str]]:
-    """Volume and state of each session to a target of ours."""
+    """Volume and state of each session to a target of ours, but those by which the role storage
+    borrows a disk to copy it."""
     for entry in (sys / "class" / "iscsi_session").glob("session*"):
         try:
             target = (entry / "targetname").read_text().strip()
             state = (entry / "state").read_text().strip()
+            interface = (entry / "ifacename").read_text().strip()
         except OSError:
             continue  # it ended while it was read
-        prefix, _, volume = target.partition(":")
-        if prefix == names.IQN_PREFIX:
+        volume = names.volume_of_target(target)
+        if volume and interface != STORAGE_INTERFACE:
             yield volume, state

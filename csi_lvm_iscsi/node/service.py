@@ -9,9 +9,11 @@ from grpc import aio
 from prometheus_client import CollectorRegistry
 
 from csi_lvm_iscsi.commands.runner import Runner
+from csi_lvm_iscsi.initiator import host_rules
 from csi_lvm_iscsi.initiator.attachments import Attachments
 from csi_lvm_iscsi.initiator.device_mapper import Control, DeviceMapper
 from csi_lvm_iscsi.initiator.devices import Devices
+from csi_lvm_iscsi.initiator.host_paths import HostPaths
 from csi_lvm_iscsi.initiator.maps import Maps
 from csi_lvm_iscsi.initiator.node_records import NodeRecords
 from csi_lvm_iscsi.initiator.path_upkeep import PathUpkeep
@@ -24,13 +26,12 @@ from csi_lvm_iscsi.model.errors import InvalidArgument, NotFound
 from csi_lvm_iscsi.model.health import Trouble
 from csi_lvm_iscsi.model.in_flight import InFlight
 from csi_lvm_iscsi.model.publications import Publication
-from csi_lvm_iscsi.node import host_rules, staged
+from csi_lvm_iscsi.node import staged
 from csi_lvm_iscsi.node.bind_mounts import BindMounts
 from csi_lvm_iscsi.node.expansion import Expansion
 from csi_lvm_iscsi.node.filesystems import FileSystems
 from csi_lvm_iscsi.node.metrics import node_metrics
 from csi_lvm_iscsi.node.mounts import Mounts
-from csi_lvm_iscsi.node.paths import HostPaths
 from csi_lvm_iscsi.node.staged import Staged
 from csi_lvm_iscsi.node.staging import Staging
 from csi_lvm_iscsi.node.volume_paths import VolumePaths

@@ -118,7 +118,7 @@ class Staging:
             await self._mount(device, record.file_system, record)
 
     async def _mount(self, device: Device, file_system: str, record: Staged) -> None:
-        staging_path = _ensure_directory(record.staging_path)
+        staging_path = Path(record.staging_path)
         mounted = self._mounts.at(staging_path)
         if mounted is not None:
             if mounted.number == device.number:
@@ -130,6 +130,8 @@ class Staging:
                     "is mounted: unmount it, then call again."
                 )
             await self._mounts.detach((mounted,))
+        # Only now: of a file system that was shut down, its very root gives an error.
+        _ensure_directory(staging_path)
         await self._file_systems.mount(device, record, file_system)
         mounted = self._mounts.at(staging_path)
         # A volume may have grown while it was detached, or begun as a copy of a smaller one.
@@ -158,7 +160,7 @@ class Staging:
         try:
             await self._attachments.release(volume)
             self._records.remove(volume)
-        except DriverError as error:
+        except (DriverError, OSError) as error:
             _log.warning("the failed stage was not taken back", error=str(error))
 
 
@@ -167,7 +169,5 @@ def _same_life(record: Staged, begun: Staged) -> bool:
     return (record.publication.nonce, record.boot_id) == (begun.publication.nonce, begun.boot_id)
 
 
-def _ensure_directory(path: str) -> Path:
-    directory = Path(path)
-    directory.mkdir(parents=True, exist_ok=True)
-    return directory
+def _ensure_directory(path: Path) -> None:
+    path.mkdir(parents=True, exist_ok=True)

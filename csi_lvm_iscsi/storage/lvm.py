@@ -1,10 +1,13 @@
 """LVM's commands. The only file that knows how lvm is spoken to."""
 
 import asyncio
+import json
 from collections.abc import Iterable
+from pathlib import Path
 
 from csi_lvm_iscsi.commands.runner import CommandFailed, Runner, Where
 from csi_lvm_iscsi.model.errors import DriverError, OutOfSpace
+from csi_lvm_iscsi.storage import iscsi_disks
 from csi_lvm_iscsi.storage.report import COLUMNS, VolumeGroup, parse
 
 _READ_SECONDS = 60.0
@@ -27,12 +30,14 @@ class Lvm:
     """lvm on one volume group. Each verb starts one process, and makes one commit of the group's
     metadata.
 
-    After the first report lvm looks at the group's own disks only (`--devices`): never at what a
-    tenant wrote into a volume, nor at iSCSI disks of this host.
+    After the first report lvm changes things on the group's own disks only (`--devices`). It never
+    looks at what a tenant wrote: not into a volume, nor at disks of other storage hosts that this
+    host has logged in to.
     """
 
-    def __init__(self, runner: Runner, volume_group: str) -> None:
+    def __init__(self, runner: Runner, volume_group: str, sys: Path = Path("/sys")) -> None:
         self._runner = runner
+        self._sys = sys
         self.volume_group = volume_group
         self._devices: tuple[str, ...] = ()
         self._changing = asyncio.Lock()
@@ -46,7 +51,7 @@ class Lvm:
             # Not bound to the known disks: this is how a disk that was added becomes known.
             completed = await self._runner.run(
                 "lvm", "fullreport", "--reportformat", "json", "--units", "b", "--nosuffix",
-                "--config", "devices/scan_lvs=0", *arguments, self.volume_group,
+                "--config", self._config(), *arguments, self.volume_group,
                 where=Where.HOST, seconds=_READ_SECONDS,
             )  # fmt: skip
         except CommandFailed as error:
@@ -59,6 +64,13 @@ class Lvm:
             part for name in group.physical_volumes for part in ("--devices", name)
         )
         return group
+
+    def _config(self) -> str:
+        """Of a group with our name on a tenant's disk lvm would find a duplicate. It is the
+        `filter` that is replaced, as the administrator's `global_filter` counts beside it."""
+        rejected = iscsi_disks.patterns(self._sys)
+        filtered = f" devices/filter={json.dumps(rejected)}" if rejected else ""
+        return f"devices/scan_lvs=0{filtered}"
 
     async def create_thin(self, pool: str, name: str, size_bytes: int, tags: Iterable[str]) -> bool:
         """Make a thin logical volume, active, with its tags.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from csi_lvm_iscsi.commands.runner import Runner
+from csi_lvm_iscsi.initiator.host_paths import HostPaths
 from csi_lvm_iscsi.model import chap
 from csi_lvm_iscsi.storage.catalog import Catalog
 from csi_lvm_iscsi.storage.copying import Copies
@@ -67,7 +68,7 @@ def wire(
 ) -> Parts:
     """Put the parts together. What is random or of the moment can be given, for tests."""
     groups = dict.fromkeys(place.volume_group for place in settings.places)
-    catalog = Catalog(settings.host, [Lvm(runner, group) for group in groups])
+    catalog = Catalog(settings.host, [Lvm(runner, group, device_root / "sys") for group in groups])
     pools = Pools(catalog, settings.places, settings.limits)
     devices = Devices(catalog, device_root)
     wiper = Wiper(catalog, devices)
@@ -79,7 +80,7 @@ def wire(
         snapshots=snapshots,
         copies=Copies(settings.state_directory / "copies"),
         devices=devices,
-        remote=RemoteDisks(runner, settings.host, settings.keys),
+        remote=RemoteDisks(runner, settings.host, settings.keys, HostPaths()),
     )
     extender = Extender(catalog, pools.thin, settings.limits, pool_use)
     exports = Exports(tgtd, Fence(tgtd), settings.portals, settings.keys)

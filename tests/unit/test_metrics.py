@@ -119,17 +119,25 @@ async def test_a_pool_is_told_of_by_its_name() -> None:
 
 async def test_sessions_are_told_of_as_the_kernel_has_them(tmp_path: Path) -> None:
     prefix = "iqn.2026-11.io.github.csi-lvm-iscsi"
-    for number, (target, state) in enumerate(
-        [(f"{prefix}:a", "LOGGED_IN"), (f"{prefix}:b", "FAILED"), ("iqn.other:a", "FAILED")]
+    own, borrowed = "csi-lvm-iscsi", "csi-lvm-iscsi-storage"
+    for number, (target, state, interface) in enumerate(
+        [
+            (f"{prefix}:a", "LOGGED_IN", own),
+            (f"{prefix}:c:compute-1", "LOGGED_IN", own),  # a node's own target of a shared volume
+            (f"{prefix}:b", "FAILED", own),
+            (f"{prefix}:s.c", "LOGGED_IN", borrowed),
+            ("iqn.other:a", "FAILED", own),
+        ]
     ):
         session = tmp_path / "class" / "iscsi_session" / f"session{number}"
         session.mkdir(parents=True)
         (session / "targetname").write_text(f"{target}\n")
         (session / "state").write_text(f"{state}\n")
+        (session / "ifacename").write_text(f"{interface}\n")
     registry = CollectorRegistry()
     metrics.register(registry, lambda: node_metrics(tmp_path, ["a", "c"]))
     text = await scrape(registry)
-    assert 'csi_lvm_iscsi_sessions{state="LOGGED_IN"} 1.0' in text
+    assert 'csi_lvm_iscsi_sessions{state="LOGGED_IN"} 2.0' in text
     assert 'csi_lvm_iscsi_sessions{state="FAILED"} 1.0' in text
     assert "csi_lvm_iscsi_staged_volumes 2.0" in text
     assert "csi_lvm_iscsi_orphan_sessions 1.0" in text

@@ -4,10 +4,10 @@ import json
 from collections.abc import Sequence
 
 from csi_lvm_iscsi.diagnosis.host import Host
+from csi_lvm_iscsi.initiator import host_rules
 from csi_lvm_iscsi.initiator.sessions import LOGGED_IN
 from csi_lvm_iscsi.model.errors import DriverError
 from csi_lvm_iscsi.model.findings import Finding, error, ok, warning
-from csi_lvm_iscsi.node import host_rules
 from csi_lvm_iscsi.node.doctor.state import Disk, Session, sessions
 
 _FLAG = "E:UDEV_DISABLE_PERSISTENT_STORAGE_RULES_FLAG=1"

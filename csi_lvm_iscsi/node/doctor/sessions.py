@@ -8,6 +8,7 @@ from csi_lvm_iscsi.diagnosis import checks
 from csi_lvm_iscsi.diagnosis.host import Host
 from csi_lvm_iscsi.initiator.sessions import LOGGED_IN
 from csi_lvm_iscsi.model.findings import Finding, error, ok, warning
+from csi_lvm_iscsi.model.names import volume_of_target
 from csi_lvm_iscsi.node.doctor.state import Session, records, sessions, staged
 
 
@@ -31,11 +32,11 @@ class SessionChecks:
         check = "records"
         found = records(self._host)
         held = staged(self._host, self._state_directory)
-        used = held | {session.target for session in sessions(self._host)}
+        used = held | {volume_of_target(each.target) for each in sessions(self._host)}
         findings = []
         for target in sorted({record.target for record in found}):
             startups = {record.startup for record in found if record.target == target}
-            if target not in used:
+            if volume_of_target(target) not in used:
                 findings.append(
                     warning(
                         check,
@@ -61,7 +62,7 @@ class SessionChecks:
         held = staged(self._host, self._state_directory)
         findings = []
         for session in found:
-            if session.target not in held:
+            if volume_of_target(session.target) not in held:
                 findings.append(self._stale(session))
             if session.state != LOGGED_IN:
                 findings.append(_dead(session))

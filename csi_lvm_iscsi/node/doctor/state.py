@@ -1,11 +1,14 @@
-"""What of the driver is on a node: its interface record, its target records, sessions, disks."""
+"""What the role node has on a host: its interface record, its target records, sessions, disks.
+
+A host may be a storage host too, which borrows disks to copy them: those are left out.
+"""
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from csi_lvm_iscsi.diagnosis.host import Host
-from csi_lvm_iscsi.initiator.node_records import INTERFACE
+from csi_lvm_iscsi.initiator.node_records import INTERFACE, STORAGE_INTERFACE
 from csi_lvm_iscsi.model import names
 
 ISCSI = "etc/iscsi"
@@ -65,6 +68,8 @@ def records(host: Host) -> list[Record]:
             files = [place] if place.is_file() else sorted(place.iterdir())
             for path in files:
                 kept = settings(path.read_text(errors="replace"))
+                if kept.get("iface.iscsi_ifacename") == STORAGE_INTERFACE:
+                    continue
                 address, port = place.name.split(",")[:2]
                 portal = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
                 found.append(Record(target.name, portal, kept.get("node.startup", "")))
@@ -77,7 +82,8 @@ def sessions(host: Host) -> list[Session]:
     for entry in sorted((host.root / "sys/class/iscsi_session").glob("session*")):
         place = f"sys/class/iscsi_session/{entry.name}"
         target = host.read(f"{place}/targetname")
-        if target.startswith(_OURS):
+        borrowed = host.read(f"{place}/ifacename") == STORAGE_INTERFACE
+        if target.startswith(_OURS) and not borrowed:
             number = entry.name.removeprefix("session")
             connection = f"sys/class/iscsi_connection/connection{number}:0"
             address = host.read(f"{connection}/persistent_address")
@@ -111,6 +117,6 @@ def _disks(host: Host, session: Path) -> tuple[Disk, ...]:
 
 
 def staged(host: Host, state_directory: Path) -> set[str]:
-    """The targets of volumes that are staged, or being staged or unstaged."""
+    """The ids of volumes that are staged, or being staged or unstaged."""
     place = host.root / state_directory.relative_to("/") / "staged"
-    return {names.target_iqn(path.stem) for path in place.glob("[!.]*.json")}
+    return {path.stem for path in place.glob("[!.]*.json")}

@@ -9,7 +9,7 @@ import pytest
 
 from csi_lvm_iscsi.commands.runner import CommandFailed, ProcessRunner, Where
 from csi_lvm_iscsi.commands.waiting import until
-from csi_lvm_iscsi.model.errors import TookTooLong
+from csi_lvm_iscsi.model.errors import DriverError, TookTooLong
 
 
 async def test_a_command_gives_its_output_and_code() -> None:
@@ -69,3 +69,9 @@ async def test_waiting_ends_with_what_was_waited_for_or_a_sentence() -> None:
     assert await until(lambda: next(answers), 5, "never") == "there"
     with pytest.raises(TookTooLong, match="never came"):
         await until(lambda: None, 0.05, "never came")
+
+
+async def test_a_missing_program_is_told_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(DriverError, match=r"`mkfs.xfs` cannot be started.*package xfsprogs"):
+        await ProcessRunner().run("mkfs.xfs", where=Where.HERE, seconds=10)

@@ -31,7 +31,7 @@ PLACES = (
     "run/udev/rules.d/*", "run/udev/data/b8:*",
     "sys/module/dm_*/refcnt", "sys/module/iscsi_tcp/refcnt", "sys/module/sd_mod/refcnt",
     "sys/class/iscsi_session/*/targetname", "sys/class/iscsi_session/*/state",
-    "sys/class/iscsi_session/*/initiatorname",
+    "sys/class/iscsi_session/*/initiatorname", "sys/class/iscsi_session/*/ifacename",
     "sys/class/iscsi_session/*/device/target*/*:*/block/*/dev",
     "sys/class/iscsi_connection/*/persistent_*",
     "sys/class/block/*/dev", "sys/class/block/*/dm/uuid", "sys/class/block/sd*/holders/*/dev",

@@ -29,8 +29,14 @@ def lay_out(root: Path, recording: dict[str, Any]) -> None:
 
 
 async def play(root: Path, monkeypatch: pytest.MonkeyPatch, name: str, role: str) -> list[Finding]:
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
     recording = json.loads((TRANSCRIPTS / f"{name}.json").read_text())
+    return await play_recording(root, monkeypatch, recording, role)
+
+
+async def play_recording(
+    root: Path, monkeypatch: pytest.MonkeyPatch, recording: dict[str, Any], role: str
+) -> list[Finding]:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     lay_out(root, recording)
     player = Player(recording["actions"])
 
@@ -72,3 +78,36 @@ async def test_an_ailment_is_found_with_its_fix(
     assert ailment.says in found.found
     assert ailment.fix in found.fix
     assert wrong(findings) == {(ailment.check, ailment.level), *ailment.also, *UNAVOIDABLE}
+
+
+async def test_a_disk_that_the_role_storage_borrows_is_none_of_the_nodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording = json.loads((TRANSCRIPTS / "session-left.json").read_text())
+    assert recording["actions"].pop()["run"][:2] == ["lvm", "pvs"]  # only where a disk is ours
+    files = recording["files"]
+    for name in list(files):
+        if name.endswith("/initiatorname"):
+            files[name] = "iqn.2026-11.io.github.csi-lvm-iscsi:node.storage-1\n"
+            files[name.replace("/initiatorname", "/ifacename")] = "csi-lvm-iscsi-storage\n"
+        elif "/nodes/" in name:
+            ours = "iface.iscsi_ifacename = csi-lvm-iscsi"
+            assert f"{ours}\n" in files[name]
+            files[name] = files[name].replace(f"{ours}\n", f"{ours}-storage\n")
+    assert wrong(await play_recording(tmp_path, monkeypatch, recording, "node")) == UNAVOIDABLE
+
+
+async def test_a_shared_volume_that_is_staged_is_none_left_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each node has a target of its own then; the fix would log the volume out under its pods."""
+    recording = json.loads((TRANSCRIPTS / "record-automatic.json").read_text())
+    (record,) = [name for name in recording["files"] if "/nodes/iqn" in name]
+    target = Path(record).parent.name
+    recording["files"] = {
+        name.replace(target, f"{target}:compute-1"): text.replace(target, f"{target}:compute-1")
+        for name, text in recording["files"].items()
+    }
+    findings = await play_recording(tmp_path, monkeypatch, recording, "node")
+    assert wrong(findings) == {("records", Level.ERROR), *UNAVOIDABLE}
+    assert f"{target}:compute-1 " in "".join(each.fix for each in findings)

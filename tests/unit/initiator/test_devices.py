@@ -65,5 +65,5 @@ async def test_a_disk_that_reads_short_is_not_taken_for_blank(tmp_path: Path) ->
         host, Devices(tmp_path, tmp_path), Mounts(host, host.paths.mountinfo)
     )
     with pytest.raises(DriverError, match="ends before its size"):
-        await file_systems.ensure(device(short), "ext4", "0", read_only=False)
+        await file_systems._ensure(device(short), "ext4", "0", read_only=False)
     assert not host.commands

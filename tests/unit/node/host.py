@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from csi_lvm_iscsi.commands.runner import Completed, Where
+from csi_lvm_iscsi.initiator.host_paths import HostPaths
 from csi_lvm_iscsi.model import chap, names
 from csi_lvm_iscsi.model.publications import Publication
-from csi_lvm_iscsi.node.paths import HostPaths
 from csi_lvm_iscsi.node.service import Flows, Settings, wire
 from tests.unit.node import record
 from tests.unit.node.mapper import Mapper

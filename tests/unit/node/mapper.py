@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from csi_lvm_iscsi.node.paths import HostPaths
+from csi_lvm_iscsi.initiator.host_paths import HostPaths
 
 MAJOR = 254
 

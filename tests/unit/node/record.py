@@ -16,13 +16,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from csi_lvm_iscsi.commands.runner import ProcessRunner, Where
+from csi_lvm_iscsi.initiator import host_rules
 from csi_lvm_iscsi.initiator.device_mapper import Control
+from csi_lvm_iscsi.initiator.host_paths import HostPaths
 from csi_lvm_iscsi.model import chap, names
 from csi_lvm_iscsi.model.access import Capability
 from csi_lvm_iscsi.model.errors import DriverError
 from csi_lvm_iscsi.model.publications import LUN, Publication
-from csi_lvm_iscsi.node import host_rules
-from csi_lvm_iscsi.node.paths import HostPaths
 from csi_lvm_iscsi.node.service import Settings, wire
 from tests.unit.node.transcripts import DIRECTORY, Recorder
 

@@ -106,6 +106,21 @@ async def test_a_single_writer_gets_one_target(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("capability", [BLOCK, EXT4])
+async def test_a_single_writer_is_published_again_beside_kubelets_own_mounts(
+    tmp_path: Path, capability: Capability
+) -> None:
+    """kubelet calls anew when it was restarted, and has bound a subpath or the device by then."""
+    host = await staged(tmp_path, capability)
+    single = Capability("SINGLE_NODE_SINGLE_WRITER", capability.file_system)
+    await publish(host, single, host.target)
+    mounted = host.paths.mountinfo.read_text()
+    own = mounted.splitlines()[-1].replace(str(host.target), str(tmp_path / "volume-subpaths/0"))
+    host.paths.mountinfo.write_text(f"{mounted}{own}\n")
+    await publish(host, single, host.target)
+    assert [argv[0] for argv in host.commands] == ["mount"]
+
+
+@pytest.mark.parametrize("capability", [BLOCK, EXT4])
 async def test_another_disk_behind_the_same_session_is_refused(
     tmp_path: Path, capability: Capability
 ) -> None:

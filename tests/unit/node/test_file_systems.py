@@ -1,15 +1,22 @@
 """File systems on disks, over what was recorded in the lab."""
 
+import os
 import struct
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from csi_lvm_iscsi.initiator.devices import Devices
+from csi_lvm_iscsi.initiator.sessions import Sessions
 from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.model.access import Capability
-from csi_lvm_iscsi.model.errors import AlreadyExists, FailedPrecondition, OutOfRange
+from csi_lvm_iscsi.model.errors import AlreadyExists, DriverError, FailedPrecondition, OutOfRange
+from csi_lvm_iscsi.model.publications import LUN
 from csi_lvm_iscsi.node.ext4 import Ext4
+from csi_lvm_iscsi.node.filesystems import FileSystems
+from csi_lvm_iscsi.node.mounts import Mounts
+from csi_lvm_iscsi.node.staged import Staged
 from csi_lvm_iscsi.node.xfs import Xfs
 from tests.unit.node import record
 from tests.unit.node.host import Host, Killed, published
@@ -37,6 +44,61 @@ async def test_xfs_is_made_once_where_the_disk_is_blank(tmp_path: Path) -> None:
     assert programs(host) == ["blkid", "mkfs.xfs", "mount"]
     host.commands.clear()
     await stage(host, XFS)
+    assert not host.commands
+
+
+class UnreadableHost(Host):
+    """While blkid looks at the disk, its I/O begins to fail."""
+
+    def act(self, action: tuple[str, ...]) -> None:
+        super().act(action)
+        if action[0] == "blkid":
+            self.disk.unlink()
+            self.disk.symlink_to("/proc/self/mem")  # reading there fails
+
+
+async def test_a_disk_that_blkid_could_not_read_is_not_formatted(tmp_path: Path) -> None:
+    host = UnreadableHost(tmp_path, "xfs-blank", "xfs-blank")
+    with pytest.raises(DriverError, match="cannot be read"):
+        await stage(host, XFS)
+    assert programs(host) == ["blkid"]
+
+
+class WatchingHost(Host):
+    """Sees whether the role has the disk open when mkfs and mount start."""
+
+    held: tuple[str, ...] = ()
+
+    def act(self, action: tuple[str, ...]) -> None:
+        super().act(action)
+        opened = [
+            path.readlink() for path in Path("/proc/self/fd").iterdir() if os.path.lexists(path)
+        ]
+        if self.disk in opened:
+            self.held = (*self.held, action[0])
+
+
+async def test_the_name_of_a_disk_is_held_until_it_is_mounted(tmp_path: Path) -> None:
+    host = WatchingHost(tmp_path, "xfs-blank", "xfs-blank")
+    await stage(host, XFS)
+    assert host.held == ("blkid", "mkfs.xfs", "mount")
+
+
+async def test_a_name_that_another_disk_got_is_not_formatted(tmp_path: Path) -> None:
+    host = Host(tmp_path, "xfs-blank", "xfs-blank")
+    host.begin_session()
+    host.add_disk()
+    devices = Devices(host.paths.sys, host.paths.dev)
+    (session,) = Sessions(host, host.paths.sys).ours()
+    device = devices.find(session, LUN)
+    assert device is not None
+    host.swap_disk()
+    await devices.refresh(device)
+    file_systems = FileSystems(host, devices, Mounts(host, host.paths.mountinfo))
+    with pytest.raises(FailedPrecondition, match="another disk"):
+        await file_systems.mount(
+            device, Staged.begin(published(), host.staging, XFS, "a boot"), "xfs"
+        )
     assert not host.commands
 
 

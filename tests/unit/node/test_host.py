@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from csi_lvm_iscsi.initiator import host_rules
 from csi_lvm_iscsi.initiator.blocking import bounded
 from csi_lvm_iscsi.initiator.node_records import NodeRecords
 from csi_lvm_iscsi.model.errors import DriverError, TookTooLong
-from csi_lvm_iscsi.node import host_rules
 from csi_lvm_iscsi.node.mounts import Mounts
 from tests.unit.node.host import Host
 

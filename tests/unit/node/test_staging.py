@@ -254,3 +254,39 @@ async def test_a_record_holds_what_is_read_and_no_more(tmp_path: Path) -> None:
         *("publication", "boot_id", "staging_path", "file_system", "mount_flags", "read_only"),
         *("device", "number"),
     }
+
+
+class ShutDownHost(Host):
+    """What is mounted on the staging path lost its disk: no directory can be seen there."""
+
+    def act(self, action: tuple[str, ...]) -> None:
+        super().act(action)
+        if action[:2] == ("umount", "--lazy"):
+            self.staging.unlink()
+
+
+async def test_a_stage_over_a_mount_whose_disk_is_gone(tmp_path: Path) -> None:
+    host = ShutDownHost(tmp_path, "ext4", "stale", "ext4")
+    host.staging.write_text("")
+    with host.paths.mountinfo.open("a") as file:
+        file.write(f"90 22 8:240 / {host.staging} rw - xfs /dev/sdz rw,shutdown\n")
+    await stage(host, EXT4)
+    assert programs(host)[-4:] == ["umount", "blkid", "e2fsck", "mount"]
+    assert host.staging.is_dir()
+
+
+class RefusingHost(Host):
+    """The login is refused; then the records cannot be removed either."""
+
+    def act(self, action: tuple[str, ...]) -> None:
+        super().act(action)
+        if action[-1] == "--login":
+            raise FailedPrecondition("refused")
+        if action[-1] == "delete":
+            raise OSError(5, "Input/output error")
+
+
+async def test_what_cannot_be_taken_back_does_not_hide_why_the_stage_failed(tmp_path: Path) -> None:
+    host = RefusingHost(tmp_path, "block", "block")
+    with pytest.raises(FailedPrecondition, match="refused"):
+        await stage(host, BLOCK)

@@ -28,6 +28,7 @@ class Answer:
 
     def __init__(self, code: int, stdout: str, stderr: str) -> None:
         self.answer = (code, stdout, stderr)
+        self.asked: list[tuple[str, ...]] = []
 
     async def run(
         self,
@@ -37,6 +38,7 @@ class Answer:
         expect: Sequence[int] = (0,),
         kill: bool = True,
     ) -> Completed:
+        self.asked.append(argv)
         completed = Completed(argv, *self.answer)
         return completed.expected(expect)
 
@@ -98,3 +100,22 @@ async def test_what_lvm_says_of_a_volume() -> None:
     assert await lvm(5, stderr=NOT_FOUND).remove("a")
     with pytest.raises(CommandFailed):
         await lvm(5, stderr="  something else\n").remove("a")
+
+
+@pytest.mark.parametrize("ours", [False, True])
+async def test_disks_of_other_hosts_are_not_looked_at(tmp_path: Path, *, ours: bool) -> None:
+    block = tmp_path / "block"
+    for name, attribute, value in (
+        ("sda", "device/vendor", "ATA     "),
+        ("sdb", "device/vendor", "CSILVM  " if ours else "QEMU    "),
+        ("dm-0", "dm/uuid", "LVM-abc"),
+        ("dm-1", "dm/uuid", "CSILVM-00112233445566aa-0123abcd-a" if ours else "mpath-1"),
+    ):
+        (block / name / attribute).parent.mkdir(parents=True)
+        (block / name / attribute).write_text(f"{value}\n")
+    (block / "sdc").mkdir()  # it goes just now
+    answer = Answer(0, REPORT, "")
+    await Lvm(answer, "vg0", tmp_path).report()
+    ((*_, config),) = [argv[: argv.index("--configreport")] for argv in answer.asked]
+    rejected = ' devices/filter=["r|^/dev/sdb[0-9]*$|", "r|^/dev/dm-1$|"]'
+    assert config == "devices/scan_lvs=0" + (rejected if ours else "")

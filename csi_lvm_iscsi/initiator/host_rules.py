@@ -3,8 +3,8 @@
 import structlog
 
 from csi_lvm_iscsi.commands.runner import Runner, Where
+from csi_lvm_iscsi.initiator.host_paths import HostPaths
 from csi_lvm_iscsi.model.errors import DriverError
-from csi_lvm_iscsi.node.paths import HostPaths
 from csi_lvm_iscsi.records import files
 
 _log = structlog.get_logger()
