@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import structlog
 
-from csi_lvm_iscsi.commands.threads import to_the_end
+from csi_lvm_iscsi.initiator.blocking import start, within
 from csi_lvm_iscsi.model import sizes
 from csi_lvm_iscsi.model.errors import DriverError
 from csi_lvm_iscsi.storage.catalog import Catalog
@@ -17,6 +18,8 @@ from csi_lvm_iscsi.storage.thin_status import Use
 _log = structlog.get_logger()
 # A look is one ioctl. At 25 Gbit/s some 6 GB can be written between two.
 _LOOK_SECONDS = 2.0
+# It may wait for a commit of the pool's metadata (drivers/md/dm-thin-metadata.c, root_lock).
+_ANSWER_SECONDS = 10.0
 # How long a pool that could not be extended is left alone.
 _RETRY_SECONDS = 60.0
 
@@ -39,13 +42,18 @@ class Extender:
         self._places = places
         self._limits = limits
         self._use_of = use_of
+        self._asked: dict[Place, asyncio.Future[Use | None]] = {}
         self._left_alone: dict[Place, float] = {}
 
     async def run(self) -> None:
-        """Look, and extend, for ever."""
-        while True:
+        """Look, and extend, for ever; a pool whose disk hangs holds up no other."""
+        async with asyncio.TaskGroup() as tasks:
             for place in self._places:
-                await self.look(place)
+                tasks.create_task(self._watch(place))
+
+    async def _watch(self, place: Place) -> None:
+        while True:
+            await self.look(place)
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def look(self, place: Place) -> None:
@@ -62,12 +70,26 @@ class Extender:
             _log.error("thin pool cannot be extended", pool=str(place), error=str(error))
 
     async def _used(self, place: Place) -> ThinPool:
-        use = await to_the_end(self._use_of, place.volume_group, place.thin_pool)
+        use = await within(
+            asyncio.shield(self._ask(place)),
+            _ANSWER_SECONDS,
+            f"Device-mapper did not tell within {_ANSWER_SECONDS:g} s how full it is: see whether "
+            "the disks of its volume group answer.",
+        )
         pool = self._catalog.pool(place.volume_group, place.thin_pool)
         if use is not None:
             pool = replace(pool, data_percent=use.data, metadata_percent=use.metadata)
             self._catalog.note_use(place.volume_group, pool)
         return pool
+
+    def _ask(self, place: Place) -> "asyncio.Future[Use | None]":
+        """Ask device-mapper, in a thread of the pool's own: the default ones may all be copying.
+        One that hangs is waited for, so that no more of them come to hang."""
+        if place not in self._asked:
+            asked = start(partial(self._use_of, place.volume_group, place.thin_pool))
+            asked.add_done_callback(lambda _: self._asked.pop(place))
+            self._asked[place] = asked
+        return self._asked[place]
 
     def _is_full(self, pool: ThinPool) -> bool:
         limit = self._limits.extend_at

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,37 @@ async def test_only_by_what_is_free() -> None:
         lvm, _ = await looked(Use(70, 0), free=0)
     assert lvm.extended == []
     assert "add a disk (`vgextend vg0 DISK`)" in logs[-1]["error"]
+
+
+async def test_copies_that_hang_hold_up_no_look() -> None:
+    goes_on = threading.Event()
+    copies = [asyncio.create_task(asyncio.to_thread(goes_on.wait, 10)) for _ in range(64)]
+    lvm, _ = await asyncio.wait_for(looked(Use(70, 0)), 5)
+    goes_on.set()
+    await asyncio.gather(*copies)
+    assert lvm.extended == [("data", 2 * GIB)]
+
+
+async def test_a_pool_that_hangs_is_told_and_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extending, "_ANSWER_SECONDS", 0.05)
+    goes_on, asked = threading.Event(), []
+
+    def use_of(*pool: str) -> Use | None:
+        asked.append(pool)
+        goes_on.wait(10)
+        return Use(70, 0)
+
+    lvm = FakeLvm(group())
+    extender = Extender(await catalog(lvm=lvm), [POOL], Limits(), use_of)
+    with capture_logs() as logs:
+        await extender.look(POOL)
+        await extender.look(POOL)
+    assert "see whether the disks" in logs[-1]["error"]
+    assert asked == [("vg0", "pool")]
+    goes_on.set()
+    monkeypatch.setattr(extending, "_ANSWER_SECONDS", 10)
+    await extender.look(POOL)
+    assert lvm.extended == [("data", 2 * GIB)]
 
 
 async def test_never_where_that_is_asked_for() -> None:
