@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from csi_lvm_iscsi.commands.runner import CommandFailed, Completed, Where
-from csi_lvm_iscsi.model.errors import DriverError, OutOfSpace
+from csi_lvm_iscsi.model.errors import DriverError, OutOfSpace, Unavailable
+from csi_lvm_iscsi.storage import lvm as storage_lvm
 from csi_lvm_iscsi.storage.catalog import Catalog
 from csi_lvm_iscsi.storage.lvm import Lvm
 from csi_lvm_iscsi.storage.pools import Place, check_places
@@ -98,3 +99,12 @@ async def test_what_lvm_says_of_a_volume() -> None:
     assert await lvm(5, stderr=NOT_FOUND).remove("a")
     with pytest.raises(CommandFailed):
         await lvm(5, stderr="  something else\n").remove("a")
+
+
+async def test_a_change_waits_for_its_turn_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage_lvm, "_TURN_SECONDS", 0.05)
+    hangs = lvm(0)
+    async with hangs._turn():
+        with pytest.raises(Unavailable, match="Other changes of volume group vg0"):
+            await hangs.activate("a")
+    await hangs.activate("a")
