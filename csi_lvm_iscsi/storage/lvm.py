@@ -19,6 +19,7 @@ _FAILED = 5
 _EXISTS = "already exists in volume group"
 # lvremove, then lvrename.
 _NOT_FOUND = ("Failed to find logical volume", "Existing logical volume")
+_MISSING = "while PVs are missing"
 _IN_USE = " in use"
 _SAME_SIZE = "matches existing size"
 _NOT_A_SNAPSHOT = "does not accept LV type"
@@ -194,7 +195,16 @@ class Lvm:
 
     async def _change(self, verb: str, *arguments: str) -> None:
         async with self._turn():
-            await self._run(verb, *arguments)
+            devices = self._devices
+            try:
+                await self._run(verb, *arguments)
+            except CommandFailed as error:
+                if not _said(error, f'Volume group "{self.volume_group}" not found', _MISSING):
+                    raise
+                await self.report()  # a disk may have been added since
+                if self._devices == devices:
+                    raise
+                await self._run(verb, *arguments)
 
     @contextlib.asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
@@ -108,3 +109,32 @@ async def test_a_change_waits_for_its_turn_only_so_long(monkeypatch: pytest.Monk
         with pytest.raises(Unavailable, match="Other changes of volume group vg0"):
             await hangs.activate("a")
     await hangs.activate("a")
+
+
+async def test_a_change_after_vgextend_knows_the_new_disk() -> None:
+    added = REPORT.replace(
+        '{"pv_name":"/dev/ubdb"', '{"pv_name":"/dev/ubdc"}, {"pv_name":"/dev/ubdb"'
+    )
+    assert added != REPORT
+
+    class Host(Answer):
+        changes: ClassVar[list[int]] = []
+
+        async def run(self, *argv: str, **options: Any) -> Completed:  # noqa: ANN401
+            self.answer = (0, added if self.changes else REPORT, "")
+            if "lvchange" in argv:
+                self.changes.append(argv.count("--devices"))
+                if argv.count("--devices") == 1:
+                    self.answer = (5, "", '  Volume group "vg0" not found\n')
+            return await super().run(*argv, **options)
+
+    known = Lvm(Host(0, "", ""), "vg0")
+    await known.report()
+    await known.activate("a")
+    assert Host.changes == [1, 2]
+
+
+async def test_a_volume_group_that_is_gone_is_tried_once() -> None:
+    gone = lvm(5, stderr='  Volume group "vg0" not found\n')
+    with pytest.raises(DriverError, match="cannot be read"):
+        await gone.activate("a")
