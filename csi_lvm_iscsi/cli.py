@@ -96,7 +96,7 @@ async def _storage(arguments: argparse.Namespace, registry: CollectorRegistry) -
             extend_by=arguments.extend_by,
         ),
     )
-    runner = MeasuredRunner(ProcessRunner(inherit=(lock,)), registry)
+    runner = MeasuredRunner(ProcessRunner(instance.mark(lock)), registry)
     await serve(settings, runner, registry)
 
 

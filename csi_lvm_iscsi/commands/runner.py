@@ -7,7 +7,7 @@ import functools
 import os
 import shlex
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
@@ -105,9 +105,14 @@ class Runner(Protocol):
 class ProcessRunner:
     """Runs commands as processes of this machine."""
 
-    def __init__(self, inherit: Sequence[int] = ()) -> None:
-        """`inherit`: descriptors that the commands keep open, so that a lock outlives us."""
-        self._inherit = tuple(inherit)
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        """`environment`: what the commands have in theirs beside ours."""
+        # lvm would complain of descriptors that it did not open (lvm(8)).
+        self._environment = {
+            "LC_ALL": "C",
+            "LVM_SUPPRESS_FD_WARNINGS": "1",
+            **(environment or {}),
+        }
         self._left_running: set[_Output] = set()
 
     @functools.cached_property
@@ -133,9 +138,7 @@ class ProcessRunner:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
                 start_new_session=True,
-                pass_fds=self._inherit,
-                # lvm would complain of descriptors that it did not open (lvm(8)).
-                env={**os.environ, "LC_ALL": "C", "LVM_SUPPRESS_FD_WARNINGS": "1"},
+                env={**os.environ, **self._environment},
             )
         except OSError as error:
             raise DriverError(

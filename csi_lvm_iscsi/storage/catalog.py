@@ -32,7 +32,8 @@ class Catalog:
         # The number of the last change of each logical volume, by group and name.
         self._changed: dict[tuple[str, str], int] = {}
         self._reading = asyncio.Lock()
-        self._looked_for = float("-inf")
+        self._looked_for = 0.0
+        self._looking: asyncio.Task[None] | None = None
         self._volumes: dict[str, StoredVolume] = {}
         self._snapshots: dict[str, StoredSnapshot] = {}
 
@@ -71,11 +72,16 @@ class Catalog:
     async def look_for(self, stored_id: str) -> None:
         """Read the reports again, though not often, for an id that is unknown: it may be of a
         logical volume that was adopted since."""
+        if stored_id in self._volumes or stored_id in self._snapshots:
+            return
         now = asyncio.get_running_loop().time()
-        known = stored_id in self._volumes or stored_id in self._snapshots
-        if not known and now >= self._looked_for + _FRESH_SECONDS:
+        if self._looking is None or (
+            self._looking.done() and now >= self._looked_for + _FRESH_SECONDS
+        ):
             self._looked_for = now
-            await self.refresh()
+            self._looking = asyncio.create_task(self.refresh())
+        # Also who comes while it is read: it would not be found.
+        await asyncio.shield(self._looking)
 
     def lvm(self, volume_group: str) -> Lvm:
         """The commands on a volume group of this host. Raises NotFound."""

@@ -1,12 +1,13 @@
 """LVM's commands. The only file that knows how lvm is spoken to."""
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 from csi_lvm_iscsi.commands.runner import CommandFailed, Runner, Where
-from csi_lvm_iscsi.model.errors import DriverError, OutOfSpace
+from csi_lvm_iscsi.model.errors import DriverError, OutOfSpace, Unavailable
 from csi_lvm_iscsi.storage import iscsi_disks
 from csi_lvm_iscsi.storage.report import COLUMNS, VolumeGroup, parse
 
@@ -14,11 +15,14 @@ _READ_SECONDS = 60.0
 # lvm that changes something is never killed: it blocks all other signals while it holds the group's
 # lock, as a stop between suspend and resume would leave the pool, and all I/O on it, suspended.
 _CHANGE_SECONDS = 180.0
+# How long a change waits for those before it; the sidecars' calls take no longer.
+_TURN_SECONDS = 60.0
 # lvm ends with 5, ECMD_FAILED, whatever failed (lvm2, lib/commands/errors.h): the text must tell.
 _FAILED = 5
 _EXISTS = "already exists in volume group"
 # lvremove, then lvrename.
 _NOT_FOUND = ("Failed to find logical volume", "Existing logical volume")
+_MISSING = "while PVs are missing"
 _IN_USE = " in use"
 _SAME_SIZE = "matches existing size"
 _NOT_A_SNAPSHOT = "does not accept LV type"
@@ -216,14 +220,43 @@ class Lvm:
         )
 
     async def _change(self, verb: str, *arguments: str) -> None:
-        # One at a time, as lvm would have it: those that wait for its lock would take memory only.
-        async with self._changing:
-            await self._runner.run(
-                *("lvm", verb, *self._devices, *arguments),
-                where=Where.HOST,
-                seconds=_CHANGE_SECONDS,
-                kill=False,
-            )
+        async with self._turn():
+            devices = self._devices
+            try:
+                await self._run(verb, *arguments)
+            except CommandFailed as error:
+                if not _said(error, f'Volume group "{self.volume_group}" not found', _MISSING):
+                    raise
+                await self.report()  # a disk may have been added since
+                if self._devices == devices:
+                    raise
+                await self._run(verb, *arguments)
+
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """One change at a time, as lvm would have it: those that wait for its lock would take
+        memory only. Raises Unavailable where the turn does not come."""
+        try:
+            async with asyncio.timeout(_TURN_SECONDS):
+                await self._changing.acquire()
+        except TimeoutError:
+            raise Unavailable(
+                f"Other changes of volume group {self.volume_group} have taken all of the last "
+                f"{_TURN_SECONDS:g} s: call again; if it stays so, see what lvm waits for on its "
+                "host."
+            ) from None
+        try:
+            yield
+        finally:
+            self._changing.release()
+
+    async def _run(self, verb: str, *arguments: str) -> None:
+        await self._runner.run(
+            *("lvm", verb, *self._devices, *arguments),
+            where=Where.HOST,
+            seconds=_CHANGE_SECONDS,
+            kill=False,
+        )
 
     def _full_name(self, name: str) -> str:
         return f"{self.volume_group}/{name}"

@@ -69,6 +69,11 @@ class Pools:
         """All places, as of now."""
         return [self._pool(place) for place in self._places]
 
+    def free_bytes(self, volume_group: str) -> int:
+        """What of a volume group is neither taken nor about to be, by calls of now."""
+        group = self._catalog.group(volume_group)
+        return max(0, group.free_bytes - self._coming(Place(volume_group, ""), group))
+
     @contextlib.contextmanager
     def room(self, place: Place, logical_volume: str, size_bytes: int) -> Iterator[None]:
         """Have room for a logical volume of this size, new or growing, while the context lasts:
@@ -138,7 +143,7 @@ class Pools:
         ours = [each for each in _within(group, place) if is_ours(each)]
         reclaiming = sum(each.size_bytes for each in ours if is_waste(each))
         coming = self._coming(place, group)
-        available = max(0, group.free_bytes - coming)
+        available = self.free_bytes(group.name)
         return Pool(
             volume_group=group.name,
             volume_group_uuid=group.uuid,

@@ -9,8 +9,7 @@ from typing import Protocol
 
 import structlog
 
-from csi_lvm_iscsi.commands.waiting import until_async
-from csi_lvm_iscsi.model.errors import Busy, DriverError, TookTooLong, Unavailable
+from csi_lvm_iscsi.model.errors import Busy, DriverError, Unavailable
 from csi_lvm_iscsi.model.in_flight import InFlight
 from csi_lvm_iscsi.storage.exports import Exports
 from csi_lvm_iscsi.storage.metrics import UpkeepState
@@ -22,9 +21,11 @@ _RETRY_SECONDS = 0.1
 # How long a call waits for exports that are being rebuilt; kubelet's and the sidecars' own timeouts
 # are longer.
 _READY_SECONDS = 8.0
-# How long the portals wait for volumes that a call holds. Only a call that was past `ready` when
-# tgtd died holds one, and it fails at its next request.
-_BUSY_SECONDS = 10.0
+# How long the portals wait for exports: of volumes that a call holds (it was past `ready` when tgtd
+# died, and fails at its next request), or whose disks hang.
+_PATIENCE_SECONDS = 10.0
+# How long before the next try where comparing failed.
+_ERROR_SECONDS = 1.0
 
 
 class TgtdProcess(Protocol):
@@ -51,6 +52,7 @@ class Upkeep:
         self._in_flight = in_flight
         self._refresh_volumes = refresh_volumes
         self._ready = asyncio.Event()
+        self._rebuilding: dict[str, asyncio.Task[bool]] = {}
         self.state = UpkeepState()
 
     async def run(self) -> None:
@@ -75,24 +77,29 @@ class Upkeep:
     async def _follow_lives(self) -> None:
         while True:
             try:
-                async with self._life() as ended:
-                    await self._follow(ended)
+                descriptor = await self._process.open_process()
             except OSError:
                 pass  # its supervisor has not started it again yet
-            except DriverError as error:
-                _log.error("exports cannot be compared", error=str(error))
-            finally:
-                self._ready.clear()
+            else:
+                await self._follow(descriptor)
             await asyncio.sleep(_RETRY_SECONDS)
 
-    async def _follow(self, ended: asyncio.Event) -> None:
-        """Serve one life of tgtd."""
-        while not ended.is_set():
-            await _unless(ended, self._compare())
-            if not ended.is_set():
-                self._ready.set()
-            await _unless(ended, asyncio.sleep(_INTERVAL_SECONDS))
-        _log.warning("tgtd ended: exports are rebuilt when it is back")
+    async def _follow(self, descriptor: int) -> None:
+        """Serve one life of tgtd, or as much of it as goes well."""
+        try:
+            async with self._life(descriptor) as ended:
+                while not ended.is_set():
+                    await _unless(ended, self._compare())
+                    if not ended.is_set():
+                        self._ready.set()
+                    await _unless(ended, asyncio.sleep(_INTERVAL_SECONDS))
+            _log.warning("tgtd ended: exports are rebuilt when it is back")
+        except (DriverError, OSError) as error:
+            _log.error("exports cannot be compared", error=str(error))
+            await asyncio.sleep(_ERROR_SECONDS)
+        finally:
+            self._ready.clear()
+            await self._leave_off()
 
     async def _compare(self) -> None:
         """Bring every export in line with its grants, then open the portals.
@@ -108,33 +115,61 @@ class Upkeep:
             if not self._publications.is_in_line(volume_id, targets.get(volume_id, []))
         }
         orphans = set(targets) - self._publications.published()
-        self.state.broken = 0
-        with contextlib.suppress(TookTooLong):
-            await until_async(
-                lambda: self._rebuild(wrong), _BUSY_SECONDS, "calls hold volumes for long"
-            )
+        self.state.broken = await self._rebuild(wrong)
         strays = await self._exports.remove_stray_accounts(self._publications.users)
         self.state.orphan_targets, self.state.orphan_accounts = len(orphans), strays
         self.state.compared_at = time.time()
         if opened := await self._exports.open_portals():
             _log.info("exports are whole, portals open", volumes=len(volumes), portals=opened)
 
-    async def _rebuild(self, wrong: set[str]) -> bool:
-        """Rebuild these volumes' exports at once, taking off what is done; whether all are."""
-        await asyncio.gather(*(self._rebuild_one(volume_id, wrong) for volume_id in sorted(wrong)))
-        return not wrong
+    async def _rebuild(self, wrong: set[str]) -> int:
+        """Rebuild these volumes' exports at once; how many are not, and not because of a call.
 
-    async def _rebuild_one(self, volume_id: str, wrong: set[str]) -> None:
+        What takes long goes on beside: a disk that hangs must not keep the portals shut for all.
+        """
+        if not wrong:
+            return 0
+        tasks = {self._rebuilding_of(volume_id) for volume_id in sorted(wrong)}
+        ended, late = await asyncio.wait(tasks, timeout=_PATIENCE_SECONDS)
+        if late:
+            _log.warning("exports are still being rebuilt: portals wait no longer", left=len(late))
+        return len(late) + sum(not task.result() for task in ended)
+
+    async def _leave_off(self) -> None:
+        for task in self._rebuilding.values():
+            task.cancel()
+        if self._rebuilding:
+            await asyncio.wait(self._rebuilding.values())
+
+    def _rebuilding_of(self, volume_id: str) -> asyncio.Task[bool]:
+        if volume_id not in self._rebuilding:
+            task = asyncio.create_task(self._rebuild_one(volume_id))
+            task.add_done_callback(lambda _: self._rebuilding.pop(volume_id))
+            self._rebuilding[volume_id] = task
+        return self._rebuilding[volume_id]
+
+    async def _rebuild_one(self, volume_id: str) -> bool:
+        """Rebuild an export; while a call has the volume, or something does not answer, again as
+        long as the portals wait. False where it cannot be."""
+        deadline = asyncio.get_running_loop().time() + _PATIENCE_SECONDS
+        while (error := await self._restore(volume_id)) is not None:
+            again = isinstance(error, Busy | Unavailable)
+            if not again or asyncio.get_running_loop().time() >= deadline:
+                break
+            await asyncio.sleep(_RETRY_SECONDS)
+        if error is None or isinstance(error, Busy):
+            return True
+        _log.error("export cannot be rebuilt", volume_id=volume_id, error=str(error))
+        return False
+
+    async def _restore(self, volume_id: str) -> DriverError | None:
         try:
             with self._in_flight.hold(volume_id, "Rebuilding the export"):
                 await self._publications.restore(volume_id)
-            self.state.rebuilt += 1
-        except Busy:
-            return
         except DriverError as error:
-            _log.error("export cannot be rebuilt", volume_id=volume_id, error=str(error))
-            self.state.broken += 1
-        wrong.discard(volume_id)
+            return error
+        self.state.rebuilt += 1
+        return None
 
     async def _refresh(self) -> None:
         while True:
@@ -145,10 +180,9 @@ class Upkeep:
                 _log.error("volume group cannot be read", error=str(error))
 
     @contextlib.asynccontextmanager
-    async def _life(self) -> AsyncIterator[asyncio.Event]:
-        """An event that is set when the tgtd that runs now ends. The kernel tells: a pidfd becomes
-        readable (pidfd_open(2)). Raises OSError where none runs."""
-        descriptor = await self._process.open_process()
+    async def _life(self, descriptor: int) -> AsyncIterator[asyncio.Event]:
+        """An event that is set when the tgtd of this pidfd ends: it becomes readable then
+        (pidfd_open(2)). It is closed at the end."""
         ended = asyncio.Event()
         loop = asyncio.get_running_loop()
         loop.add_reader(descriptor, ended.set)

@@ -82,7 +82,7 @@ def wire(
         devices=devices,
         remote=RemoteDisks(runner, settings.host, settings.keys, HostPaths()),
     )
-    extender = Extender(catalog, pools.thin, settings.limits, pool_use)
+    extender = Extender(catalog, pools.thin, settings.limits, pool_use, pools.free_bytes)
     exports = Exports(tgtd, Fence(tgtd), settings.portals, settings.keys)
     grants = GrantRecords(settings.state_directory / "grants")
     publications = Publications(

@@ -19,6 +19,10 @@ from csi_lvm_iscsi.model.errors import DriverError, Unavailable
 SOCKET = Path("/var/run/tgtd/socket.0")
 
 _SECONDS = 30.0
+# How many requests are on their way at once. tgtd has room for 32 that it has not accepted yet
+# (usr/mgmt.c, ipc_init), and does one after the other; past that connect(2) fails with EAGAIN,
+# which asyncio takes for a connection that is coming.
+_AT_ONCE = 8
 # mode op lld len tid sid lun cid host_no device_type ac_dir pack force
 _REQUEST = struct.Struct("=ii64sIiQQIIIIII")
 _RESPONSE = struct.Struct("=II")
@@ -95,6 +99,7 @@ class ManagementSocket:
 
     def __init__(self, path: Path = SOCKET) -> None:
         self._path = path
+        self._turns = asyncio.Semaphore(_AT_ONCE)
 
     async def request(
         self,
@@ -114,7 +119,7 @@ class ManagementSocket:
             mode, op, b"iscsi", _REQUEST.size + len(body), tid, sid, lun, cid, 0, 0, 0, 0, force
         )
         try:
-            async with asyncio.timeout(_SECONDS):
+            async with asyncio.timeout(_SECONDS), self._turns:
                 code, text = await self._exchange(head + body)
         except (OSError, EOFError, TimeoutError) as error:
             raise Unavailable(

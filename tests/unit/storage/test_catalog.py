@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -101,3 +102,27 @@ async def test_what_was_changed_during_a_report_stays() -> None:
     assert known.volumes() == []
     await known.refresh()
     assert [each.name for each in known.volumes()] == ["a"]
+
+
+async def test_all_who_look_at_once_find_what_was_adopted() -> None:
+    class SlowReports(Reports):
+        async def report(self) -> VolumeGroup:
+            await asyncio.sleep(0)
+            return next(self._reports)
+
+    known = Catalog("storage-1", [SlowReports(iter([group(), group(volume("a"))]))])  # type: ignore[list-item]
+    await known.refresh()
+    volume_id = names.volume_id(UUID, "a")
+
+    async def found() -> str:
+        await known.look_for(volume_id)
+        return known.volume(volume_id).id
+
+    assert set(await asyncio.gather(found(), found())) == {volume_id}
+
+
+async def test_an_id_that_is_unknown_is_looked_for_now_and_then() -> None:
+    known = catalog(group(), group())
+    await known.refresh()
+    for _ in range(3):
+        await known.look_for("x")  # a third report would be none

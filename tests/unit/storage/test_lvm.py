@@ -3,11 +3,13 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
 from csi_lvm_iscsi.commands.runner import CommandFailed, Completed, Where
-from csi_lvm_iscsi.model.errors import DriverError, OutOfSpace
+from csi_lvm_iscsi.model.errors import DriverError, OutOfSpace, Unavailable
+from csi_lvm_iscsi.storage import lvm as storage_lvm
 from csi_lvm_iscsi.storage.catalog import Catalog
 from csi_lvm_iscsi.storage.lvm import Lvm
 from csi_lvm_iscsi.storage.pools import Place, check_places
@@ -119,3 +121,41 @@ async def test_disks_of_other_hosts_are_not_looked_at(tmp_path: Path, *, ours: b
     ((*_, config),) = [argv[: argv.index("--configreport")] for argv in answer.asked]
     rejected = ' devices/filter=["r|^/dev/sdb[0-9]*$|", "r|^/dev/dm-1$|"]'
     assert config == "devices/scan_lvs=0" + (rejected if ours else "")
+
+
+async def test_a_change_waits_for_its_turn_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage_lvm, "_TURN_SECONDS", 0.05)
+    hangs = lvm(0)
+    async with hangs._turn():
+        with pytest.raises(Unavailable, match="Other changes of volume group vg0"):
+            await hangs.activate("a")
+    await hangs.activate("a")
+
+
+async def test_a_change_after_vgextend_knows_the_new_disk() -> None:
+    added = REPORT.replace(
+        '{"pv_name":"/dev/ubdb"', '{"pv_name":"/dev/ubdc"}, {"pv_name":"/dev/ubdb"'
+    )
+    assert added != REPORT
+
+    class Host(Answer):
+        changes: ClassVar[list[int]] = []
+
+        async def run(self, *argv: str, **options: Any) -> Completed:  # noqa: ANN401
+            self.answer = (0, added if self.changes else REPORT, "")
+            if "lvchange" in argv:
+                self.changes.append(argv.count("--devices"))
+                if argv.count("--devices") == 1:
+                    self.answer = (5, "", '  Volume group "vg0" not found\n')
+            return await super().run(*argv, **options)
+
+    known = Lvm(Host(0, "", ""), "vg0")
+    await known.report()
+    await known.activate("a")
+    assert Host.changes == [1, 2]
+
+
+async def test_a_volume_group_that_is_gone_is_tried_once() -> None:
+    gone = lvm(5, stderr='  Volume group "vg0" not found\n')
+    with pytest.raises(DriverError, match="cannot be read"):
+        await gone.activate("a")
