@@ -22,7 +22,7 @@ STEP = 64 * MIB
 RETRIED = ("ABORTED", "UNAVAILABLE")
 # As soon as the first step of a copy is on the disk.
 IN_THE_MIDDLE = """
-until grep -qs copied /var/lib/csi-lvm-iscsi/copies/*.json; do sleep 0.05; done
+until grep -qs 'copied_bytes": [1-9]' /var/lib/csi-lvm-iscsi/copies/*.json; do sleep 0.05; done
 """
 # The brackets keep it from finding the shell that it runs in.
 KILL = "pkill -KILL -f '[c]si_lvm_iscsi storage'"
