@@ -11,7 +11,7 @@ from tests.e2e.sanity.specs import DISABLED, PASSED, Spec, read_log
 
 
 def by(message: str, file: str) -> dict[str, Any]:
-    location = {"FileName": f"/root/go/pkg/mod/csi-test/v5@v5.6.0/pkg/sanity/{file}"}
+    location = {"FileName": f"/home/user/go/pkg/mod/csi-test/v5@v5.6.0/pkg/sanity/{file}"}
     return {"SpecEventType": "By", "Message": message, "CodeLocation": location}
 
 
@@ -27,9 +27,9 @@ FAILED: dict[str, Any] = {
         "Message": "Expected an error to have occurred.  Got:\n    <nil>: nil",
         "Location": {
             "FullStackTrace": "github.com/kubernetes-csi/csi-test/v5/pkg/sanity.ExpectErrorCode("
-            "{0xd15a40, 0x19fa9b280eb0}, {0x0, 0x0}, 0xa)\n\t/root/go/pkg/mod/github.com/"
+            "{0xd15a40, 0x19fa9b280eb0}, {0x0, 0x0}, 0xa)\n\t/home/user/go/pkg/mod/github.com/"
             "kubernetes-csi/csi-test/v5@v5.6.0/pkg/sanity/util.go:73 +0x83\n"
-            "github.com/kubernetes-csi/csi-test/v5/pkg/sanity.init.func1.5.3()\n\t/root/go/pkg/mod/"
+            "github.com/kubernetes-csi/csi-test/v5/pkg/sanity.init.func1.5.3()\n\t/home/user/go/pkg/mod/"
             "github.com/kubernetes-csi/csi-test/v5@v5.6.0/pkg/sanity/controller.go:208 +0xaf",
         },
     },
