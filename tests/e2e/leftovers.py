@@ -10,11 +10,22 @@ from tests.e2e.lab.host import Host
 from tests.e2e.lab.lab import Lab
 from tests.e2e.lab.topology import DataNetwork
 
+# The sockets of this name that do not listen: those who asked are gone, and tgtd does not let go of
+# them, though it had time enough.
+TGTD_CONNECTIONS = """
+for _ in $(seq 100); do
+    left=$(awk '$4 == "00000000" && $8 ~ /tgtd.socket.0$/ { print $7 }' /proc/net/unix)
+    [ -n "$left" ] || break
+    sleep 0.05
+done
+echo "$left" | grep .
+"""
 # Each question prints one line for each thing that is there, and nothing where there is none.
 STORAGE = {
     "logical volume": "lvs --noheadings -o lv_name vg0 | grep -v ' pool'",
     "target": "tgtadm --mode target --op show | grep ^Target",
     "CHAP account": "tgtadm --mode account --op show | grep -v '^Account list'",
+    "connection to tgtd": TGTD_CONNECTIONS,
     "grant": "ls /var/lib/csi-lvm-iscsi/grants",
     "copy": "ls /var/lib/csi-lvm-iscsi/copies",
     "session": "ls /sys/class/iscsi_session",

@@ -20,9 +20,9 @@ SOCKET = Path("/var/run/tgtd/socket.0")
 
 _SECONDS = 30.0
 # How many requests are on their way at once. tgtd has room for 32 that it has not accepted yet
-# (usr/mgmt.c, ipc_init), and does one after the other; past that connect(2) fails with EAGAIN,
-# which asyncio takes for a connection that is coming.
+# (usr/mgmt.c, ipc_init), and does one after the other; past that connect(2) fails with EAGAIN.
 _AT_ONCE = 8
+_FULL_PAUSE_SECONDS = 0.05
 # mode op lld len tid sid lun cid host_no device_type ac_dir pack force
 _REQUEST = struct.Struct("=ii64sIiQQIIIIII")
 _RESPONSE = struct.Struct("=II")
@@ -114,13 +114,10 @@ class ManagementSocket:
         force: bool = False,
     ) -> str:
         """Send one request; see Management.request."""
-        body = parameters.encode() + b"\0" if parameters else b""
-        head = _REQUEST.pack(
-            mode, op, b"iscsi", _REQUEST.size + len(body), tid, sid, lun, cid, 0, 0, 0, 0, force
-        )
+        request = _packed(mode, op, parameters, tid=tid, lun=lun, sid=sid, cid=cid, force=force)
         try:
             async with asyncio.timeout(_SECONDS), self._turns:
-                code, text = await self._exchange(head + body)
+                code, text = await self._exchange(request)
         except (OSError, EOFError, TimeoutError) as error:
             raise Unavailable(
                 f"tgtd does not answer on {self._path} ({error or 'no answer in time'}): see that "
@@ -132,21 +129,56 @@ class ManagementSocket:
 
     async def open_process(self) -> int:
         """A pidfd of the running tgtd: it becomes readable when that tgtd ends. Raises OSError."""
-        reader, writer = await asyncio.open_unix_connection(self._path)
-        del reader
-        try:
-            peer: socket.socket = writer.get_extra_info("socket")
-            raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        # Any request, as a connection without one is the end of tgtd's rest (`_sent`).
+        async with asyncio.timeout(_SECONDS):
+            connection = await self._sent(_packed(Mode.SYSTEM, Op.SHOW))
+        with connection:
+            raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
             return os.pidfd_open(_CREDENTIALS.unpack(raw)[0])
-        finally:
-            writer.close()
 
     async def _exchange(self, request: bytes) -> tuple[int, str]:
-        reader, writer = await asyncio.open_unix_connection(self._path)
+        reader, writer = await asyncio.open_unix_connection(sock=await self._sent(request))
         try:
-            writer.write(request)
             code, length = _RESPONSE.unpack(await reader.readexactly(_RESPONSE.size))
             text = await reader.readexactly(max(length - _RESPONSE.size, 0))
         finally:
             writer.close()
         return code, text.rstrip(b"\0").decode()
+
+    async def _sent(self, request: bytes) -> socket.socket:
+        """A connection with the whole request on it already. Raises OSError.
+
+        Connected and sent in one step, without a moment in which the call may be cancelled: when a
+        connection ends before its request is whole, tgtd may read that end again and again for as
+        long as it lives, and take a core for it. It asks errno, which read(2) leaves as it was
+        (usr/mgmt.c of 1.0.85 and 1.0.97, mtask_recv_send_handler).
+        """
+        while True:
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            try:
+                connection.connect(str(self._path))
+                connection.sendall(request)
+            except BlockingIOError:
+                connection.close()
+            except OSError:
+                connection.close()
+                raise
+            else:
+                return connection
+            await asyncio.sleep(_FULL_PAUSE_SECONDS)  # nothing tells when there is room again
+
+
+def _packed(
+    mode: Mode,
+    op: Op,
+    parameters: str = "",
+    *,
+    tid: int = 0,
+    lun: int = 0,
+    sid: int = 0,
+    cid: int = 0,
+    force: bool = False,
+) -> bytes:
+    body = parameters.encode() + b"\0" if parameters else b""
+    length = _REQUEST.size + len(body)
+    return _REQUEST.pack(mode, op, b"iscsi", length, tid, sid, lun, cid, 0, 0, 0, 0, force) + body

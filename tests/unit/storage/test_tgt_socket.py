@@ -1,6 +1,8 @@
 """The management socket, served as tgtd serves it: 32 may wait, and one is answered at a time."""
 
 import asyncio
+import contextlib
+import os
 import socket
 import struct
 import threading
@@ -34,3 +36,29 @@ async def test_more_requests_than_tgtd_lets_wait(tmp_path: Path) -> None:
         tgtd.start()
         assert await asking == ["ok"] * requests
         tgtd.join()
+
+
+async def test_no_connection_ends_before_its_request_is_whole(tmp_path: Path) -> None:
+    """However early the call is cancelled: tgtd would read the end of it for ever."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        listener.listen(BACKLOG)
+        listener.settimeout(0)
+        management = ManagementSocket(tmp_path / "socket")
+        for steps in range(8):
+            asking = asyncio.create_task(management.request(Mode.TARGET, Op.SHOW))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            asking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asking
+        os.close(await management.open_process())
+        received = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                connection, _ = listener.accept()
+                with connection:
+                    connection.settimeout(10)
+                    received.append(len(connection.recv(2 * REQUEST_BYTES)))
+    assert len(received) > 1
+    assert set(received) == {REQUEST_BYTES}
