@@ -69,7 +69,7 @@ def tids(scenario: Scenario) -> dict[str, int]:
 
 
 def _volume(parts: Parts) -> str:
-    return parts.volumes.id_of(NAME, POOL.volume_group)
+    return names.volume_id(parts.catalog.group(POOL.volume_group).uuid, NAME)
 
 
 async def _create(parts: Parts) -> None:

@@ -22,12 +22,7 @@ class Snapshots:
         """Take the snapshot, or answer with the one that has the name. Raises NotFound for an
         unknown volume, AlreadyExists where the name is of a snapshot of another one."""
         names.check_name(name, "snapshot")
-        host = self._inventory.owner(volume_id)
-        if host is None:
-            raise NotFound(
-                f"There is no volume {volume_id}: no storage host of the inventory has its volume "
-                "group."
-            )
+        host = self._inventory.owner_or_refuse(volume_id)
         with self._names.hold(name, "CreateSnapshot"):
             hosts = self._inventory.hosts
             for found in await asyncio.gather(*(_find(each, name) for each in hosts)):
@@ -46,13 +41,7 @@ class Snapshots:
 
     async def get(self, snapshot_id: str) -> Snapshot:
         """Find the snapshot. Raises NotFound."""
-        host = self._inventory.owner(snapshot_id)
-        if host is None:
-            raise NotFound(
-                f"There is no snapshot {snapshot_id}: no storage host of the inventory has its "
-                "volume group."
-            )
-        return await host.get_snapshot(snapshot_id)
+        return await self._inventory.owner_or_refuse(snapshot_id).get_snapshot(snapshot_id)
 
     async def all(self, snapshot_id: str = "", volume_id: str = "") -> list[Snapshot]:
         """All snapshots, or the one with the id, or those of the volume. Raises Unavailable where

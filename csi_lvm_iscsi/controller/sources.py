@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from csi_lvm_iscsi.model import names
-from csi_lvm_iscsi.model.errors import FailedPrecondition, NotFound
+from csi_lvm_iscsi.model.errors import FailedPrecondition
 from csi_lvm_iscsi.model.publications import Publication
 from csi_lvm_iscsi.model.volumes import Pool
 from csi_lvm_iscsi.storage_client.host import StorageHost
@@ -34,12 +34,7 @@ class Sources:
 
     async def find(self, source_id: str) -> Source:
         """A snapshot or volume. Raises NotFound, or Unavailable where its host does not answer."""
-        host = self._inventory.owner(source_id)
-        if host is None:
-            raise NotFound(
-                f"There is no {source_id} to make a volume of: no storage host of the inventory "
-                "has its volume group."
-            )
+        host = self._inventory.owner_or_refuse(source_id)
         if names.is_snapshot_id(source_id):
             return Source(source_id, host, (await host.get_snapshot(source_id)).size_bytes)
         volume = await host.get(source_id)

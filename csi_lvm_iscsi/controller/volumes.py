@@ -207,13 +207,9 @@ class Volumes:
             await host.unpublish(volume_id, node_id)
 
     def _owner(self, volume_id: str) -> StorageHost:
-        host = self._inventory.owner(volume_id)
-        if host is None or names.is_snapshot_id(volume_id):
-            raise NotFound(
-                f"There is no volume {volume_id}: no storage host of the inventory has its volume "
-                "group."
-            )
-        return host
+        if names.is_snapshot_id(volume_id):
+            raise NotFound(f"There is no volume {volume_id}: that is the id of a snapshot.")
+        return self._inventory.owner_or_refuse(volume_id)
 
     async def _find(self, name: str) -> tuple[StorageHost, Volume] | None:
         """The volume of this name, where there is one.

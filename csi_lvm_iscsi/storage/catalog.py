@@ -4,10 +4,10 @@ It is read at start and each minute, and again whenever lvm contradicts it.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 
-from csi_lvm_iscsi.model.errors import NotFound, Unavailable
+from csi_lvm_iscsi.model.errors import DriverError, NotFound, Unavailable
 from csi_lvm_iscsi.storage.lvm import Lvm
 from csi_lvm_iscsi.storage.report import LogicalVolume, ThinPool, VolumeGroup
 from csi_lvm_iscsi.storage.stored import (
@@ -181,6 +181,22 @@ class Catalog:
         known = group.logical_volumes.get(logical_volume.name)
         taken = _extents(logical_volume) - (_extents(known) if known else 0)
         self._replace(group, {logical_volume.name: logical_volume}, taken)
+
+    async def make(
+        self, volume_group: str, making: Awaitable[bool], logical_volume: LogicalVolume | None
+    ) -> None:
+        """Run the command that makes a logical volume, and take note of it. `making` tells whether
+        it was made now, and not before; `logical_volume` is None where only lvm knows its size.
+        Raises what the command does."""
+        try:
+            is_new = await making
+        except DriverError:
+            await self.refresh()  # it may have been made all the same
+            raise
+        if is_new and logical_volume is not None:
+            self.put(volume_group, logical_volume)
+        else:
+            await self.refresh()
 
     def rename(self, volume_group: str, name: str, new: str) -> None:
         """Take note of a new name; thick snapshots go with their origin."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from csi_lvm_iscsi.model import names
-from csi_lvm_iscsi.model.errors import FailedPrecondition, NotFound, Unavailable
+from csi_lvm_iscsi.model.errors import NotFound, Unavailable
 from csi_lvm_iscsi.storage.catalog import Catalog
 from csi_lvm_iscsi.storage.stored import StoredSnapshot, StoredVolume
 
@@ -31,11 +31,8 @@ class Devices:
         """The device of a volume or snapshot. Raises NotFound, FailedPrecondition for a volume
         that is not finished."""
         stored = self._stored(stored_id)
-        if isinstance(stored, StoredVolume) and stored.unfinished:
-            raise FailedPrecondition(
-                f"The data of {stored.source_id} is still being copied into volume {stored_id}: "
-                "call CreateVolume until it says that it is done."
-            )
+        if isinstance(stored, StoredVolume):
+            stored.check_finished()
         return await self.ensure(stored.volume_group, stored.logical_volume)
 
     def active(self, stored_id: str) -> Device | None:

@@ -79,7 +79,6 @@ class StorageService(storage_pb2_grpc.StorageServicer):
     ) -> storage_pb2.Volume:
         """Make a volume."""
         names.check_name(request.name)
-        volume_id = self._volumes.id_of(request.name, request.volume_group)
         wanted = Wanted(
             name=request.name,
             required=request.required_bytes,
@@ -90,7 +89,7 @@ class StorageService(storage_pb2_grpc.StorageServicer):
             source_bytes=request.source_bytes,
         )
         source = messages.publication_of(request.source) if request.HasField("source") else None
-        with self._in_flight.hold(volume_id, "CreateVolume"):
+        with self._in_flight.hold(self._volumes.id_of(wanted), "CreateVolume"):
             return self._message(await self._sources.create(wanted, source))
 
     async def DeleteVolume(

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from csi_lvm_iscsi.model import names
-from csi_lvm_iscsi.model.errors import AlreadyExists, DriverError, FailedPrecondition
+from csi_lvm_iscsi.model.errors import AlreadyExists
 from csi_lvm_iscsi.storage.catalog import Catalog
 from csi_lvm_iscsi.storage.pools import Place, Pools
 from csi_lvm_iscsi.storage.report import LogicalVolume
@@ -55,11 +55,7 @@ class Snapshots:
         return snapshot
 
     async def _take(self, name: str, volume: StoredVolume, *, internal: bool) -> None:
-        if volume.unfinished:
-            raise FailedPrecondition(
-                f"Volume {volume.id} is still being made of {volume.source_id}: call CreateVolume "
-                "until it says that it is done."
-            )
+        volume.check_finished()
         self._pools.check_open(Place(volume.volume_group, volume.thin_pool))
         snapshot_id = self.id_of(name, volume.id)
         snapshot = StoredSnapshot(
@@ -75,20 +71,13 @@ class Snapshots:
         )
         lvm = self._catalog.lvm(volume.volume_group)
         tags = snapshot_tags(snapshot)
-        try:
-            if volume.thin_pool:
-                made = await lvm.snapshot_thin(
-                    volume.logical_volume, snapshot_id, tags, writable=False
-                )
-            else:
-                made = await lvm.snapshot_thick(volume.logical_volume, snapshot_id, tags)
-        except DriverError:
-            await self._catalog.refresh()  # it may have been taken all the same
-            raise
-        if made and volume.thin_pool:
-            self._catalog.put(volume.volume_group, _thin(snapshot, tags, volume))
+        if volume.thin_pool:
+            making = lvm.snapshot_thin(volume.logical_volume, snapshot_id, tags, writable=False)
+            made = _thin(snapshot, tags, volume)
         else:
-            await self._catalog.refresh()  # how large the store is, lvm has chosen
+            making = lvm.snapshot_thick(volume.logical_volume, snapshot_id, tags)
+            made = None  # how large the store is, lvm chooses
+        await self._catalog.make(volume.volume_group, making, made)
 
     async def delete(self, snapshot_id: str) -> None:
         """Remove the snapshot; gone already is fine. Raises FailedPrecondition where it is open."""

@@ -61,7 +61,7 @@ class Sources:
             return await self._begun_with(wanted, publication)
         except OutOfSpace:
             # Another place will be tried: nothing may stay in this one.
-            volume_id = self._volumes.id_of(wanted.name, wanted.place.volume_group)
+            volume_id = self._volumes.id_of(wanted)
             if self._catalog.has_volume(volume_id):
                 await self.abandon(volume_id)
                 await self._volumes.delete(volume_id)
@@ -106,7 +106,7 @@ class Sources:
     def _bytes_of(self, source: StoredVolume | StoredSnapshot, wanted: Wanted) -> int:
         """How much there is to copy: of a volume, which may grow meanwhile, what our snapshot of
         it has."""
-        volume_id = self._volumes.id_of(wanted.name, wanted.place.volume_group)
+        volume_id = self._volumes.id_of(wanted)
         taken = names.copy_snapshot_id(source.id, volume_id)
         if self._catalog.has_snapshot(taken):
             return self._catalog.snapshot(taken).size_bytes
@@ -122,7 +122,7 @@ class Sources:
                 )
 
     def _is_finished(self, wanted: Wanted) -> bool:
-        volume_id = self._volumes.id_of(wanted.name, wanted.place.volume_group)
+        volume_id = self._volumes.id_of(wanted)
         return (
             self._catalog.has_volume(volume_id) and not self._catalog.volume(volume_id).unfinished
         )
@@ -134,7 +134,7 @@ class Sources:
 
     async def _ensured(self, wanted: Wanted) -> StoredVolume:
         """Have the volume, unfinished where it is made now."""
-        volume_id = self._volumes.id_of(wanted.name, wanted.place.volume_group)
+        volume_id = self._volumes.id_of(wanted)
         is_new = not self._catalog.has_volume(volume_id)
         volume = await self._volumes.ensure(wanted)
         if is_new and volume.unfinished:
@@ -166,7 +166,7 @@ class Sources:
         """The device of a source of this host. A volume may be written meanwhile: a snapshot of it
         is read."""
         if isinstance(source, StoredVolume):
-            volume_id = self._volumes.id_of(wanted.name, wanted.place.volume_group)
+            volume_id = self._volumes.id_of(wanted)
             name = names.copy_name(volume_id)
             source = await self._snapshots.ensure(name, source.id, internal=True)
         device = await self._devices.ensure(source.volume_group, source.logical_volume)

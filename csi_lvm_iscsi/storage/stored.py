@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from csi_lvm_iscsi.model import names
+from csi_lvm_iscsi.model.errors import FailedPrecondition
 from csi_lvm_iscsi.storage.report import LogicalVolume, VolumeGroup
 
 TAG = "csi-lvm-iscsi:"
@@ -35,6 +36,14 @@ class StoredVolume:
     """The snapshot or volume whose data it began with; empty: none."""
 
     unfinished: bool
+
+    def check_finished(self) -> None:
+        """Raise FailedPrecondition while not all its data is in it."""
+        if self.unfinished:
+            raise FailedPrecondition(
+                f"Volume {self.id} is still being made of {self.source_id}: call CreateVolume "
+                "until it says that it is done."
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from csi_lvm_iscsi.model import names, sizes
-from csi_lvm_iscsi.model.errors import AlreadyExists, DriverError, FailedPrecondition, OutOfRange
+from csi_lvm_iscsi.model.errors import AlreadyExists, FailedPrecondition, OutOfRange
 from csi_lvm_iscsi.storage.catalog import Catalog
 from csi_lvm_iscsi.storage.pools import Place, Pools
 from csi_lvm_iscsi.storage.report import LogicalVolume
@@ -42,19 +42,19 @@ class Volumes:
         self._pools = pools
         self._waste_made = waste_made
 
-    def id_of(self, name: str, volume_group: str) -> str:
-        """The id that a volume of this CSI name has in this volume group."""
-        return names.volume_id(self._catalog.group(volume_group).uuid, name)
+    def id_of(self, wanted: Wanted) -> str:
+        """The id that a volume has, by its name and its volume group."""
+        return names.volume_id(self._catalog.group(wanted.place.volume_group).uuid, wanted.name)
 
     async def ensure(self, wanted: Wanted) -> StoredVolume:
         """Have the volume: made now, or the one that exists. With a source it is made empty, and
-        unfinished, unless `snapshot` was called for it before.
+        unfinished.
 
         Raises AlreadyExists where it exists and does not fit, OutOfSpace where there is no room
         now, OutOfRange where there never is, InvalidArgument for what CSI forbids.
         """
         names.check_name(wanted.name)
-        volume_id = self.id_of(wanted.name, wanted.place.volume_group)
+        volume_id = self.id_of(wanted)
         if not self._catalog.has_volume(volume_id):
             size = self.size_of(wanted)
             await self._make(wanted, volume_id, size)
@@ -81,20 +81,13 @@ class Volumes:
         tags = volume_tags(
             wanted.name, wanted.origin, wanted.source_id, unfinished=bool(wanted.source_id)
         )
+        made = LogicalVolume(volume_id, size, tuple(tags), place.thin_pool)
         with self._pools.room(place, volume_id, size):
-            try:
-                if place.thin_pool:
-                    made = await lvm.create_thin(place.thin_pool, volume_id, size, tags)
-                else:
-                    made = await lvm.create_thick(volume_id, size, tags)
-            except DriverError:
-                await self._catalog.refresh()  # it may have been made all the same
-                raise
-            if made:
-                logical_volume = LogicalVolume(volume_id, size, tuple(tags), place.thin_pool)
-                self._catalog.put(place.volume_group, logical_volume)
+            if place.thin_pool:
+                making = lvm.create_thin(place.thin_pool, volume_id, size, tags)
             else:
-                await self._catalog.refresh()
+                making = lvm.create_thick(volume_id, size, tags)
+            await self._catalog.make(place.volume_group, making, made)
 
     async def clone(self, wanted: Wanted, source: StoredVolume | StoredSnapshot) -> StoredVolume:
         """Have the volume as a snapshot of a thin source in the same pool, which copies nothing.
@@ -103,23 +96,16 @@ class Volumes:
         """
         names.check_name(wanted.name)
         place = wanted.place
-        volume_id = self.id_of(wanted.name, place.volume_group)
+        volume_id = self.id_of(wanted)
         size = self.size_of(wanted)
         grows = size > wanted.source_bytes
         if not self._catalog.has_volume(volume_id):
             tags = volume_tags(wanted.name, wanted.origin, wanted.source_id, unfinished=grows)
             lvm = self._catalog.lvm(place.volume_group)
+            made = LogicalVolume(volume_id, source.size_bytes, tuple(tags), place.thin_pool)
             with self._pools.room(place, volume_id, size):
-                made = await lvm.snapshot_thin(
-                    source.logical_volume, volume_id, tags, writable=True
-                )
-                if made:
-                    logical_volume = LogicalVolume(
-                        volume_id, source.size_bytes, tuple(tags), place.thin_pool
-                    )
-                    self._catalog.put(place.volume_group, logical_volume)
-                else:
-                    await self._catalog.refresh()
+                making = lvm.snapshot_thin(source.logical_volume, volume_id, tags, writable=True)
+                await self._catalog.make(place.volume_group, making, made)
         volume = self._catalog.volume(volume_id)
         _check_same(volume, wanted)
         if volume.unfinished:
@@ -146,11 +132,7 @@ class Volumes:
         thick snapshots stand against it.
         """
         volume = self._catalog.volume(volume_id)
-        if volume.unfinished:
-            raise FailedPrecondition(
-                f"Volume {volume_id} is still being made of {volume.source_id}: call CreateVolume "
-                "until it says that it is done."
-            )
+        volume.check_finished()
         if sizes.fits(volume.size_bytes, required, limit):
             return volume
         if volume.size_bytes > required:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from csi_lvm_iscsi.model import names
-from csi_lvm_iscsi.model.errors import DriverError
+from csi_lvm_iscsi.model.errors import DriverError, NotFound
 from csi_lvm_iscsi.rpc import tls
 from csi_lvm_iscsi.storage_client.host import HostEntry, StorageHost
 
@@ -36,6 +36,17 @@ class Inventory:
         if not names.is_volume_id(volume_id):
             return None
         return next((host for host in self.hosts if host.owns(volume_id)), None)
+
+    def owner_or_refuse(self, stored_id: str) -> StorageHost:
+        """The host whose volume group the id names. Raises NotFound where there is none."""
+        host = self.owner(stored_id)
+        if host is None:
+            kind = "snapshot" if names.is_snapshot_id(stored_id) else "volume"
+            raise NotFound(
+                f"There is no {kind} {stored_id}: no storage host of the inventory has its volume "
+                "group."
+            )
+        return host
 
     def has_node(self, node_id: str) -> bool:
         """Whether there is such a node."""
