@@ -26,6 +26,8 @@ SERVICES = Path("/run/lab/services")
 """Where host.sh keeps one file per service: its process id and how often it was restarted."""
 
 CONNECT_TIMEOUT = 2.0
+UNIX_FLAGS, UNIX_PATH = 3, 7  # columns of /proc/net/unix (net/unix/af_unix.c, unix_seq_show)
+LISTENS = "00010000"  # __SO_ACCEPTCON
 
 
 class Execution:
@@ -186,22 +188,33 @@ def service_states(endpoints: dict[str, str | None]) -> dict[str, dict[str, Any]
 
 
 def accepts_connections(endpoint: str) -> bool:
-    """Whether somebody listens at `endpoint`, a unix socket's path or ADDRESS:PORT."""
+    """Whether somebody listens at `endpoint`, a unix socket's path or ADDRESS:PORT.
+
+    A unix socket is only looked up: tgtd can spin for ever on a connection without a request.
+    """
+    if endpoint.startswith("/"):
+        return endpoint in listening_unix_sockets()
+    address, _, port = endpoint.rpartition(":")
     try:
-        connect(endpoint).close()
+        socket.create_connection((address, int(port)), CONNECT_TIMEOUT).close()
     except OSError:
         return False
     return True
 
 
-def connect(endpoint: str) -> socket.socket:
-    """A connection to a unix socket's path or ADDRESS:PORT."""
-    if not endpoint.startswith("/"):
-        address, _, port = endpoint.rpartition(":")
-        return socket.create_connection((address, int(port)), CONNECT_TIMEOUT)
+def listening_unix_sockets() -> set[str]:
+    """The paths of the unix sockets that somebody listens at."""
+    rows = (line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:])
+    # gRPC has three slashes of unix:/// in the name.
+    listening = (row for row in rows if len(row) > UNIX_PATH and row[UNIX_FLAGS] == LISTENS)
+    return {"/" + row[UNIX_PATH].lstrip("/") for row in listening}
+
+
+def connect(path: str) -> socket.socket:
+    """A connection to a unix socket."""
     connection = socket.socket(socket.AF_UNIX)
     try:
-        connection.connect(endpoint)
+        connection.connect(path)
     except OSError:
         connection.close()
         raise
