@@ -6,7 +6,7 @@ from csi_lvm_iscsi.commands.waiting import until_async
 from csi_lvm_iscsi.initiator.attachments import Attachments
 from csi_lvm_iscsi.initiator.devices import Device, Devices
 from csi_lvm_iscsi.initiator.maps import Map
-from csi_lvm_iscsi.model.errors import FailedPrecondition, OutOfRange
+from csi_lvm_iscsi.model.errors import FailedPrecondition, OutOfRange, TooSmall
 from csi_lvm_iscsi.model.in_flight import InFlight
 from csi_lvm_iscsi.model.sizes import human
 from csi_lvm_iscsi.node.filesystems import FileSystems
@@ -63,8 +63,8 @@ class Expansion:
         async def enough() -> Device | None:
             try:
                 return await self._attachments.ensure_size(volume, required)
-            except FailedPrecondition:
-                return None  # it is smaller still
+            except TooSmall:
+                return None
 
         return await until_async(
             enough,

@@ -7,11 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
-from tests.e2e.driver import RETRY_PAUSE, Driver, Refused, Volume, insist
+import pytest
+
+from tests.e2e.driver import MIB, RETRY_PAUSE, Driver, Refused, Volume, insist
 from tests.e2e.lab.host import Host
 from tests.e2e.lab.lab import Lab
 from tests.e2e.test_recovery import storage_of
+from tests.e2e.waste import wait_until_wiped
 
+LARGER = 96 * MIB
 T = TypeVar("T")
 
 
@@ -50,6 +54,38 @@ def test_every_call_at_once(lab: Lab, driver: Driver, name: Callable[[], str]) -
     for verb in (driver.unpublish_from_pod, driver.unstage, driver.unpublish):
         at_once(lambda verb=verb: verb(volume, "compute-1"))  # type: ignore[misc]
     at_once(lambda: driver.delete(volume))
+
+
+@pytest.mark.parametrize("provisioner", ["thin", "thick"])
+def test_snapshots_copies_and_growth_at_once_and_again(
+    lab: Lab, driver: Driver, name: Callable[[], str], provisioner: str
+) -> None:
+    volume = driver.create(name(), block=False, provisioner=provisioner)
+    driver.attach(volume, "compute-1")
+    taken, restored, cloned = name(), name(), name()
+    at_once(lambda: driver.snapshot(taken, volume))
+    snapshot = driver.snapshot(taken, volume)
+
+    def copy(called: str, source: str) -> Volume:
+        return driver.create(
+            called, block=False, size=LARGER, source=source, provisioner=provisioner
+        )
+
+    at_once(lambda: copy(restored, snapshot))
+    at_once(lambda: copy(cloned, volume.id))
+    copies = [copy(restored, snapshot), copy(cloned, volume.id)]
+    at_once(lambda: driver.delete_snapshot(snapshot))
+    driver.delete_snapshot(snapshot)
+    at_once(lambda: driver.expand(volume, LARGER))
+    assert driver.expand(volume, LARGER) == LARGER
+    at_once(lambda: driver.expand_on(volume, "compute-1", LARGER))
+    driver.expand_on(volume, "compute-1", LARGER)
+    stored = [entry["volume"]["volumeId"] for entry in driver.controller("ListVolumes")["entries"]]
+    assert sorted(stored) == sorted(each.id for each in (volume, *copies))
+    driver.detach(volume, "compute-1")
+    for each in (volume, *copies):
+        at_once(lambda each=each: driver.delete(each))  # type: ignore[misc]
+    wait_until_wiped(lab)
 
 
 def test_every_call_with_its_role_killed_meanwhile(
