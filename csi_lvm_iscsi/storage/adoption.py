@@ -1,5 +1,7 @@
 """Adoption: a logical volume that others made becomes a volume of ours, where it is, as it is."""
 
+import contextlib
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +79,14 @@ class Adoption:
         full_name = f"{group.name}/{found.name}"
         _check_kind(group, found)
         self._check_name(group, name)
+        await self._catalog.lvm(group.name).allow_activation(found.name)
         device = await self._devices.ensure(group.name, found.name)
+        if _is_read_only(Path(device.path), self._root):
+            raise FailedPrecondition(
+                f"{full_name} is read-only: `lvchange --permission rw {full_name}` makes it a "
+                "volume that can be written, or copy it with `dd` into a new logical volume and "
+                "adopt that."
+            )
         if users := list(openers(Path(device.path), self._root)):
             raise FailedPrecondition(
                 f"{full_name} is open: {', '.join(users)}. Detach it there first (unmount it, or "
@@ -130,6 +139,14 @@ def manifest(adopted: Adopted, *, storage_class: str, block: bool) -> dict[str, 
             "csi": source,
         },
     }
+
+
+def _is_read_only(device: Path, root: Path) -> bool:
+    number = device.stat().st_rdev
+    shown = root / f"sys/dev/block/{os.major(number)}:{os.minor(number)}/ro"
+    with contextlib.suppress(FileNotFoundError):  # it was deactivated meanwhile
+        return shown.read_text().strip() == "1"
+    return False
 
 
 def _find(group: VolumeGroup, name: str) -> LogicalVolume:

@@ -153,6 +153,11 @@ class Lvm:
         """Tag a logical volume."""
         await self._change("lvchange", *_tagged(tags), self._full_name(name))
 
+    async def allow_activation(self, name: str) -> None:
+        """Take the mark off a logical volume that `lvchange --activate y` passes over, as thin
+        snapshots have, and what Cinder makes of them (lvmthin(7))."""
+        await self._change("lvchange", "--setactivationskip", "n", self._full_name(name))
+
     async def remove_tag(self, name: str, tag: str) -> None:
         """Take a tag off a logical volume, where it has it."""
         await self._change("lvchange", "--deltag", tag, self._full_name(name))

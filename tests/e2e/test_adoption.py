@@ -57,6 +57,12 @@ def test_a_logical_volume_is_adopted_with_its_data(
     assert f"it is mounted on /mnt/{other}" in refused.stderr.decode()
     host.exec("umount", f"/mnt/{other}").check()
 
+    for change in (("--permission", "r"), ("--setactivationskip", "y"), ("--activate", "n")):
+        host.exec("lvchange", *change, f"vg0/{other}").check()
+    refused = adopt(host, f"vg0/{other}")
+    assert f"`lvchange --permission rw vg0/{other}`" in refused.stderr.decode()
+    host.exec("lvchange", "--permission", "rw", f"vg0/{other}").check()
+
     adopted = adopt(host, f"vg0/{other}", "--name", called, "--storage-class", "lvm").check()
     persistent_volume: dict[str, Any] = json.loads(adopted.stdout)
     assert persistent_volume["metadata"] == {"name": called}

@@ -34,6 +34,9 @@ CINDER = LogicalVolume("volume-1", GIB, (), "pool")
 class Lvm(FakeLvm):
     """lvm that tags: what it reports then has the tags."""
 
+    async def allow_activation(self, name: str) -> None:
+        assert name in self._last.logical_volumes
+
     async def add_tags(self, name: str, tags: Iterable[str]) -> None:
         tagged = replace(self._last.logical_volumes[name], tags=tuple(tags))
         volumes = {**self._last.logical_volumes, name: tagged}
