@@ -17,6 +17,8 @@ class Device:
 
     path: str
     size_bytes: int
+    discards: bool = False
+    """Whether what is discarded of it goes back to its pool. Of a thick one it goes nowhere."""
 
 
 class Devices:
@@ -74,12 +76,15 @@ class Devices:
             name = (sysfs / "dm/name").read_text().strip()
             uuid = (sysfs / "dm/uuid").read_text().strip()
             sectors = int((sysfs / "size").read_text())
+            most_discarded = int((sysfs / "queue/discard_max_bytes").read_text())
         except OSError:
             return None
-        group = self._catalog.group(volume_group).uuid.replace("-", "")
-        if name != Path(shown).name or not uuid.startswith(f"LVM-{group}"):
+        group = self._catalog.group(volume_group)
+        if name != Path(shown).name or not uuid.startswith(f"LVM-{group.uuid.replace('-', '')}"):
             return None  # a link that udev has not updated
-        return Device(shown, sectors * _SECTOR_BYTES)
+        known = group.logical_volumes.get(logical_volume)
+        thin = known is not None and bool(known.thin_pool)
+        return Device(shown, sectors * _SECTOR_BYTES, discards=thin and most_discarded > 0)
 
 
 def path(volume_group: str, logical_volume: str) -> str:

@@ -17,6 +17,7 @@ from csi_lvm_iscsi.storage.pools import Place, check_places
 from csi_lvm_iscsi.storage.stored import StoredSnapshot, StoredVolume
 from csi_lvm_iscsi.storage.tgt.socket import ManagementSocket
 from csi_lvm_iscsi.storage.tgt.target import Tgtd
+from csi_lvm_iscsi.storage.tgt.version import RunningVersion
 from csi_lvm_iscsi.storage.upkeep import Upkeep
 from csi_lvm_iscsi.storage.volumes import Wanted
 from csi_lvm_iscsi.storage.wiring import Parts, Settings, wire
@@ -26,12 +27,20 @@ async def serve(settings: Settings, runner: Runner, registry: CollectorRegistry)
     """Run the role until it is told to end. Raises DriverError where the volume groups cannot be
     served or another instance runs."""
     management = ManagementSocket()
-    parts = wire(settings, runner, Tgtd(management))
+    version = RunningVersion(runner)
+    parts = wire(settings, runner, Tgtd(management, discards=version.discards))
     await parts.catalog.refresh()
     check_places(parts.catalog, settings.places)
     settings.portals.refresh()
     in_flight = InFlight()
-    upkeep = Upkeep(management, parts.publications, parts.exports, in_flight, parts.catalog.refresh)
+    upkeep = Upkeep(
+        management,
+        version,
+        parts.publications,
+        parts.exports,
+        in_flight=in_flight,
+        refresh_volumes=parts.catalog.refresh,
+    )
     metrics.register(
         registry,
         lambda: storage_metrics(

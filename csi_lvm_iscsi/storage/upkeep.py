@@ -14,6 +14,7 @@ from csi_lvm_iscsi.model.in_flight import InFlight
 from csi_lvm_iscsi.storage.exports import Exports
 from csi_lvm_iscsi.storage.metrics import UpkeepState
 from csi_lvm_iscsi.storage.publications import Publications
+from csi_lvm_iscsi.storage.tgt.version import RunningVersion
 
 _log = structlog.get_logger()
 _INTERVAL_SECONDS = 60.0
@@ -31,8 +32,9 @@ _ERROR_SECONDS = 1.0
 class TgtdProcess(Protocol):
     """A way to learn of tgtd's death (`tgt.socket.ManagementSocket`)."""
 
-    async def open_process(self) -> int:
-        """A descriptor that becomes readable when the tgtd of now ends. Raises OSError."""
+    async def open_process(self) -> tuple[int, int]:
+        """The tgtd of now: its process id, and a descriptor that becomes readable when it ends.
+        Raises OSError."""
 
 
 class Upkeep:
@@ -41,12 +43,15 @@ class Upkeep:
     def __init__(
         self,
         process: TgtdProcess,
+        version: RunningVersion,
         publications: Publications,
         exports: Exports,
+        *,
         in_flight: InFlight,
         refresh_volumes: Callable[[], Awaitable[None]],
     ) -> None:
         self._process = process
+        self._version = version
         self._publications = publications
         self._exports = exports
         self._in_flight = in_flight
@@ -77,17 +82,17 @@ class Upkeep:
     async def _follow_lives(self) -> None:
         while True:
             try:
-                descriptor = await self._process.open_process()
+                pid, descriptor = await self._process.open_process()
             except OSError:
                 pass  # its supervisor has not started it again yet
             else:
-                await self._follow(descriptor)
+                await self._follow(pid, descriptor)
             await asyncio.sleep(_RETRY_SECONDS)
 
-    async def _follow(self, descriptor: int) -> None:
+    async def _follow(self, pid: int, descriptor: int) -> None:
         """Serve one life of tgtd, or as much of it as goes well."""
         try:
-            async with self._life(descriptor) as ended:
+            async with self._life(pid, descriptor) as ended:
                 while not ended.is_set():
                     await _unless(ended, self._compare())
                     if not ended.is_set():
@@ -180,7 +185,7 @@ class Upkeep:
                 _log.error("volume group cannot be read", error=str(error))
 
     @contextlib.asynccontextmanager
-    async def _life(self, descriptor: int) -> AsyncIterator[asyncio.Event]:
+    async def _life(self, pid: int, descriptor: int) -> AsyncIterator[asyncio.Event]:
         """An event that is set when the tgtd of this pidfd ends: it becomes readable then
         (pidfd_open(2)). It is closed at the end."""
         ended = asyncio.Event()
@@ -188,6 +193,7 @@ class Upkeep:
         loop.add_reader(descriptor, ended.set)
         self.state.tgtd_runs = True
         try:
+            await self._version.ask(pid)
             yield ended
         finally:
             self.state.tgtd_runs = False

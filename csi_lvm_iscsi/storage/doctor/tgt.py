@@ -10,10 +10,10 @@ from csi_lvm_iscsi.diagnosis.host import Host, Process
 from csi_lvm_iscsi.model.errors import DriverError, Unavailable
 from csi_lvm_iscsi.model.findings import Finding, error, ok, warning
 from csi_lvm_iscsi.storage.tgt.socket import Management, Mode, Op
+from csi_lvm_iscsi.storage.tgt.version import DISCARDS_SINCE, parse_version
 
 _ANSWER_SECONDS = 10.0
 _ISCSI_PORT = 3260
-_UNMAP_SINCE = (1, 0, 90)
 _OLDEST = (1, 0, 85)
 _START = "tgtd --iscsi portal=127.0.0.1:3299 -t 4"
 _DROP_IN = "/etc/systemd/system/tgt.service.d"
@@ -129,21 +129,22 @@ class TgtChecks:
             *("nsenter", f"--target={process.pid}", "--mount", "--", "tgtd", "--version"),
             where=Where.HERE,
         )
-        version = re.search(r"(\d+)\.(\d+)\.(\d+)", completed.stdout)
-        if version is None:
+        try:
+            number = parse_version(completed.stdout)
+        except DriverError:
             return [warning("tgtd", f"version unknown: {completed.stderr.strip()}", "tgtd -V")]
-        number = tuple(map(int, version.groups()))
+        version = ".".join(map(str, number))
         if number < _OLDEST:
             return [
                 warning(
                     "tgtd",
-                    f"version {version[0]}: 1.0.85 is the oldest tried",
+                    f"version {version}: 1.0.85 is the oldest tried",
                     "apt-get install --yes tgt",
                 )
             ]
-        if number < _UNMAP_SINCE:
-            return [ok("tgtd", f"version {version[0]}: no discard (UNMAP), which came with 1.0.90")]
-        return [ok("tgtd", f"version {version[0]}")]
+        if number < DISCARDS_SINCE:
+            return [ok("tgtd", f"version {version}: no discard (UNMAP), which came with 1.0.90")]
+        return [ok("tgtd", f"version {version}")]
 
     def _started(self, process: Process) -> Finding:
         """A portal that is open before the targets are there makes initiators come back 14 s

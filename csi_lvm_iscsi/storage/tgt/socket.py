@@ -127,14 +127,16 @@ class ManagementSocket:
             raise TgtError(f"{op.name} {mode.name}", code)
         return text
 
-    async def open_process(self) -> int:
-        """A pidfd of the running tgtd: it becomes readable when that tgtd ends. Raises OSError."""
+    async def open_process(self) -> tuple[int, int]:
+        """The running tgtd: its process id, and a pidfd, which becomes readable when it ends.
+        Raises OSError."""
         # Any request, as a connection without one is the end of tgtd's rest (`_sent`).
         async with asyncio.timeout(_SECONDS):
             connection = await self._sent(_packed(Mode.SYSTEM, Op.SHOW))
         with connection:
             raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-            return os.pidfd_open(_CREDENTIALS.unpack(raw)[0])
+        pid = int(_CREDENTIALS.unpack(raw)[0])
+        return pid, os.pidfd_open(pid)
 
     async def _exchange(self, request: bytes) -> tuple[int, str]:
         reader, writer = await asyncio.open_unix_connection(sock=await self._sent(request))

@@ -34,6 +34,9 @@ class LogicalUnit:
     """Its size as tgtd shows it: see `shown_megabytes`."""
 
     read_only: bool
+    discards: bool = False
+    """Whether it takes UNMAP: tgtd's thin-provisioning."""
+
     online: bool = True
 
 
@@ -66,11 +69,17 @@ def _random_tid() -> int:
 class Tgtd:
     """The tgtd of this host."""
 
-    def __init__(self, management: Management, new_tid: Callable[[], int] = _random_tid) -> None:
+    def __init__(
+        self,
+        management: Management,
+        new_tid: Callable[[], int] = _random_tid,
+        discards: Callable[[], bool] = lambda: False,
+    ) -> None:
         """`new_tid` gives numbers from 1 on, never one that it gave before: a login in progress
-        remembers nothing but the tid of its target."""
+        remembers nothing but the tid of its target. `discards`: see tgt.version."""
         self._management = management
         self._new_tid = new_tid
+        self.discards = discards
 
     async def targets(self) -> dict[str, Target]:
         """All targets by their IQN."""
@@ -109,12 +118,17 @@ class Tgtd:
             Mode.LOGICAL_UNIT, Op.NEW, f"path={path},bstype=rdwr,bsoflags=direct", tid=tid, lun=LUN
         )
 
-    async def identify_unit(self, tid: int, serial: str, *, read_only: bool) -> None:
+    async def identify_unit(
+        self, tid: int, serial: str, *, read_only: bool, discards: bool
+    ) -> None:
         """Give the logical unit its identity. One that is read-only refuses all writes with DATA
-        PROTECT, and tells so in MODE SENSE (usr/sbc.c)."""
+        PROTECT, and tells so in MODE SENSE (usr/sbc.c). One that `discards` tells so in VPD pages
+        B0 and B2 (usr/spc.c, update_vpd_b0)."""
         settings = f"vendor_id={VENDOR},product_id={PRODUCT},scsi_sn={serial},scsi_id={serial}"
         if read_only:
             settings += ",readonly=1"
+        if discards:
+            settings += ",thin_provisioning=1"
         await self._management.request(Mode.LOGICAL_UNIT, Op.UPDATE, settings, tid=tid, lun=LUN)
 
     async def accounts(self) -> list[str]:
@@ -228,6 +242,7 @@ def parse_targets(text: str) -> list[Target]:
                     identifier=unit["SCSI ID"],
                     megabytes=int(unit["Size"].partition(" MB")[0]),
                     read_only=unit["Readonly"] == "Yes",
+                    discards=unit["Thin-provisioning"] == "Yes",
                     online=unit["Online"] == "Yes",
                 )
         elif section == "Account information:":

@@ -81,7 +81,7 @@ def _uuid(actions: list[Action]) -> str:
 def _show_device(root: Path, uuid: str) -> None:
     """What the kernel and udev show of the active logical volume."""
     volume = names.volume_id(uuid, NAME)
-    for directory in ("dev/mapper", "sys/block/dm-5/dm"):
+    for directory in ("dev/mapper", "sys/block/dm-5/dm", "sys/block/dm-5/queue"):
         (root / directory).mkdir(parents=True)
     (root / "dev/dm-5").touch()
     (root / "dev/mapper" / names.device_mapper_name("vg0", volume)).symlink_to("../dm-5")
@@ -89,3 +89,4 @@ def _show_device(root: Path, uuid: str) -> None:
     (root / "sys/block/dm-5/dm/name").write_text(f"{shown}\n")
     (root / "sys/block/dm-5/dm/uuid").write_text(f"LVM-{uuid.replace('-', '')}{'x' * 32}\n")
     (root / "sys/block/dm-5/size").write_text("16384\n")
+    (root / "sys/block/dm-5/queue/discard_max_bytes").write_text("4294966784\n")

@@ -1,0 +1,52 @@
+"""The version of the tgtd that runs, and what follows from it."""
+
+import re
+
+import structlog
+
+from csi_lvm_iscsi.commands.runner import Runner, Where
+from csi_lvm_iscsi.model.errors import DriverError
+
+DISCARDS_SINCE = (1, 0, 90)
+"""From then on UNMAP is BLKDISCARD (fujita/tgt fa97d3d, usr/util.h, unmap_file_region). Before, it
+is a punched hole, which fails on a device of dm-thin."""
+
+_SECONDS = 10.0
+
+_log = structlog.get_logger()
+
+
+class RunningVersion:
+    """The version of the tgtd that runs, to be asked once in each of its lives."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self._number: tuple[int, ...] = ()
+
+    def discards(self) -> bool:
+        """Whether this tgtd can hand discards on to the device; not where it is unknown."""
+        return self._number >= DISCARDS_SINCE
+
+    async def ask(self, pid: int) -> None:
+        """Ask the program that the process runs (`tgtd --version`): the file of that name may be
+        another one by now, after an upgrade. In the mount namespace of the process, whose libraries
+        it needs. One that does not tell is logged, and passes for an old one."""
+        self._number = ()
+        program = f"/proc/{pid}/exe"
+        try:
+            completed = await self._runner.run(
+                *("nsenter", f"--target={pid}", "--mount", "--", program, "--version"),
+                where=Where.HERE,
+                seconds=_SECONDS,
+            )
+            self._number = parse_version(completed.stdout)
+        except (DriverError, OSError) as error:
+            _log.warning("version of tgtd unknown: volumes take no discards", error=str(error))
+
+
+def parse_version(text: str) -> tuple[int, ...]:
+    """Read what `tgtd --version` says. Raises DriverError."""
+    found = re.search(r"(\d+)\.(\d+)\.(\d+)", text)
+    if found is None:
+        raise DriverError(f"`tgtd --version` said {text.strip()!r}, which is no version.")
+    return tuple(map(int, found.groups()))
