@@ -52,7 +52,8 @@ async def test_no_connection_ends_before_its_request_is_whole(tmp_path: Path) ->
             asking.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await asking
-        os.close(await management.open_process())
+        _, descriptor = await management.open_process()
+        os.close(descriptor)
         received = []
         with contextlib.suppress(BlockingIOError):
             while True:

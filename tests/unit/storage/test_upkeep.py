@@ -20,6 +20,7 @@ from csi_lvm_iscsi.model.in_flight import InFlight
 from csi_lvm_iscsi.storage import upkeep
 from csi_lvm_iscsi.storage.grants import Grant, GrantRecords
 from csi_lvm_iscsi.storage.tgt.socket import Mode, Op
+from csi_lvm_iscsi.storage.tgt.version import RunningVersion
 from csi_lvm_iscsi.storage.upkeep import Upkeep
 from tests.scenarios import NAME, NODE, start
 from tests.unit.storage.test_crashes import RECORDED, _show_device, _uuid
@@ -36,8 +37,8 @@ class Tgtd:
         self.made: list[str] = []
         self.unavailable = unavailable
 
-    async def open_process(self) -> int:
-        return os.pidfd_open(os.getpid())
+    async def open_process(self) -> tuple[int, int]:
+        return os.getpid(), os.pidfd_open(os.getpid())
 
     async def request(self, mode: Mode, op: Op, parameters: str = "", **_: Any) -> str:  # noqa: ANN401
         if op is Op.NEW:
@@ -49,7 +50,7 @@ class Tgtd:
 
 
 class Lvm:
-    """lvm, which hangs when it is to make a volume active."""
+    """lvm, which hangs when it is to make a volume active; and `tgtd --version`."""
 
     def __init__(self) -> None:
         self.goes_on = asyncio.Event()
@@ -57,7 +58,7 @@ class Lvm:
     async def run(self, *argv: str, **_: Any) -> Completed:  # noqa: ANN401
         if "lvchange" in argv:
             await self.goes_on.wait()
-        return Completed(argv, 0, REPORT, "")
+        return Completed(argv, 0, "1.0.85\n" if "nsenter" in argv else REPORT, "")
 
 
 @contextlib.asynccontextmanager
@@ -65,7 +66,14 @@ async def running(tgtd: Tgtd, lvm: Lvm, directory: Path) -> AsyncIterator[Upkeep
     """The upkeep of a host with one published volume."""
     GrantRecords(directory / "grants").set(VOLUME, [Grant(NODE, "0123456789abcdef", "k1")])
     parts = await start(lvm, tgtd, directory, tid=1, nonce="", device_root=directory)
-    kept = Upkeep(tgtd, parts.publications, parts.exports, InFlight(), parts.catalog.refresh)
+    kept = Upkeep(
+        tgtd,
+        RunningVersion(lvm),
+        parts.publications,
+        parts.exports,
+        in_flight=InFlight(),
+        refresh_volumes=parts.catalog.refresh,
+    )
     task = asyncio.create_task(kept.run())
     try:
         yield kept
