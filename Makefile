@@ -57,6 +57,11 @@ test-chaos: install ## Random operations with one fault at a time in the lab, fo
 	@$(PY) -m tests.e2e.lab.prerequisites
 	$(PY) -m pytest tests/e2e/test_chaos.py -m slow
 
+.PHONY: test-discard
+test-discard: install ## fstrim with a tgtd that can: CSI_TGTD=/path/to/tgtd (1.0.90 or later; Debian 12 has none)
+	@$(PY) -m tests.e2e.lab.prerequisites
+	CSI_TGTD=$(CSI_TGTD) $(PY) -m pytest tests/e2e/test_discard.py -s
+
 .PHONY: record
 record: install ## Kill the storage role after every action in the lab; record that for the unit tests
 	$(PY) -m pytest tests/e2e/test_crashes.py --record
