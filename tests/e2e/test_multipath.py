@@ -68,6 +68,15 @@ def publish(driver: Driver, volume: Volume, node: str) -> list[str]:
     return context["portals"].split(",")
 
 
+def volume_with_data(compute: Host, driver: Driver, name: str) -> tuple[Volume, str]:
+    """A volume in use over all its paths, and the checksum of what is in it."""
+    volume = driver.create(name, block=False)
+    publish(driver, volume, compute.name)
+    driver.attach(volume, compute.name)
+    write_pattern(compute, volume, "over two paths")
+    return volume, checksum(compute, volume)
+
+
 def _interrupted(host: Host, writer: Command) -> dict[str, Any]:
     """The report of the writer, ended early; fails where a write failed or was read back wrong."""
     host.exec("pkill", "-INT", "fio").check()
@@ -118,12 +127,8 @@ def test_one_network_after_the_other_is_lost_under_a_verifying_writer(
 def test_unstage_and_stage_with_one_network_lost(
     lab: Lab, driver: Driver, name: Callable[[], str]
 ) -> None:
-    volume = driver.create(name(), block=False)
-    publish(driver, volume, "compute-1")
-    driver.attach(volume, "compute-1")
     compute = lab.host("compute-1")
-    write_pattern(compute, volume, "over two paths")
-    written = checksum(compute, volume)
+    volume, written = volume_with_data(compute, driver, name())
     compute.partition("data2")
     driver.unpublish_from_pod(volume, "compute-1")
     driver.unstage(volume, "compute-1")
@@ -144,12 +149,8 @@ def test_unstage_and_stage_with_one_network_lost(
 def test_a_map_of_an_earlier_publication_is_dropped_unwritten(
     lab: Lab, driver: Driver, name: Callable[[], str]
 ) -> None:
-    volume = driver.create(name(), block=False)
-    publish(driver, volume, "compute-1")
-    driver.attach(volume, "compute-1")
     compute = lab.host("compute-1")
-    write_pattern(compute, volume, "acknowledged")
-    written = checksum(compute, volume)
+    volume, written = volume_with_data(compute, driver, name())
     driver.unpublish(volume, "compute-1")
     # Into the cache alone: the sessions are refused from now on, and the map keeps what it gets.
     script = 'printf stale | dd of="$1" conv=notrunc 2>/dev/null'
