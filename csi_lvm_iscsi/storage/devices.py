@@ -53,7 +53,9 @@ class Devices:
         """
         device = self._active(volume_group, logical_volume)
         if device is None:
-            await self._catalog.lvm(volume_group).activate(logical_volume)
+            known = self._catalog.group(volume_group).logical_volumes.get(logical_volume)
+            thin_pool = known.thin_pool if known else ""
+            await self._catalog.lvm(volume_group).activate(logical_volume, thin_pool)
             device = self._active(volume_group, logical_volume)
         if device is None:
             raise Unavailable(

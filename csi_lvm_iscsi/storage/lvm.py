@@ -24,6 +24,9 @@ _EXISTS = "already exists in volume group"
 _NOT_FOUND = ("Failed to find logical volume", "Existing logical volume")
 _MISSING = "while PVs are missing"
 _IN_USE = " in use"
+_NO_THIN_DEVICE = "No data available"  # ENODATA of the pool
+# A logical volume that is made and removed at once.
+_MESSENGER, _MESSENGER_BYTES = "csi-lvm-iscsi-messenger", 4 << 20
 _SAME_SIZE = "matches existing size"
 _NOT_A_SNAPSHOT = "does not accept LV type"
 # What lvcreate and lvextend say when the pool, its metadata or the group has no room.
@@ -137,9 +140,21 @@ class Lvm:
         except CommandFailed as error:
             raise self._out_of_space(error) from error
 
-    async def activate(self, name: str) -> None:
-        """Make a logical volume active, or leave it so."""
-        await self._change("lvchange", "--activate", "y", self._full_name(name))
+    async def activate(self, name: str, thin_pool: str = "") -> None:
+        """Make a logical volume active, or leave it so.
+
+        A thin one that was being made when the host lost power may be in LVM's metadata alone,
+        beside a message for the pool that was not sent. lvm sends that before it makes or removes
+        another one (lib/metadata/thin_manip.c, update_pool_lv), so one is made and removed.
+        """
+        try:
+            await self._change("lvchange", "--activate", "y", self._full_name(name))
+        except CommandFailed as error:
+            if not thin_pool or not _said(error, _NO_THIN_DEVICE):
+                raise
+            await self.create_thin(thin_pool, _MESSENGER, _MESSENGER_BYTES, ())
+            await self.remove(_MESSENGER)
+            await self._change("lvchange", "--activate", "y", self._full_name(name))
 
     async def deactivate(self, name: str) -> None:
         """Make a logical volume inactive, unless it is open."""

@@ -70,7 +70,7 @@ prepare_storage() {
     modprobe -a dm-mod dm-thin-pool dm-snapshot
     start_udev
     if vgs vg0 >/dev/null 2>&1; then
-        vgchange --quiet -ay vg0
+        vgchange --quiet -ay vg0 || echo "lab: some of vg0 is not active"
     else
         vgcreate --quiet vg0 /dev/ubdb
     fi

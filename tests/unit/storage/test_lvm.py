@@ -132,6 +132,28 @@ async def test_a_change_waits_for_its_turn_only_so_long(monkeypatch: pytest.Monk
     await hangs.activate("a")
 
 
+UNSENT = "  device-mapper: reload ioctl on  (254:7) failed: No data available\n"
+
+
+async def test_what_a_power_cut_left_half_made_is_made_active() -> None:
+    """As recorded in the lab: the next lvcreate in the pool, or lvremove, sends its message."""
+
+    class Host(Answer):
+        verbs: ClassVar[list[str]] = []
+
+        async def run(self, *argv: str, **options: Any) -> Completed:  # noqa: ANN401
+            verb = argv[argv.index("lvm") + 1] if "lvm" in argv else argv[0]
+            self.verbs.append(verb)
+            sent = "lvcreate" in self.verbs
+            self.answer = (0, "", "") if sent else (5, "", UNSENT)
+            return await super().run(*argv, **options)
+
+    await Lvm(Host(0, "", ""), "vg0").activate("a", "pool")
+    assert Host.verbs == ["lvchange", "lvcreate", "lvremove", "lvchange"]
+    with pytest.raises(CommandFailed, match="No data available"):
+        await lvm(5, stderr=UNSENT).activate("thick")
+
+
 async def test_a_change_after_vgextend_knows_the_new_disk() -> None:
     added = REPORT.replace(
         '{"pv_name":"/dev/ubdb"', '{"pv_name":"/dev/ubdc"}, {"pv_name":"/dev/ubdb"'
