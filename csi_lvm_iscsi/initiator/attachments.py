@@ -170,7 +170,7 @@ class Attachments:
         """The disk of a volume that has grown on its storage host, with at least this size.
 
         Each path is asked anew, then the map gets the size of the smallest. Raises
-        FailedPrecondition where the volume has no disk here, TooSmall where it is smaller still,
+        FailedPrecondition where the volume has no disk here, or one that is smaller still,
         Unavailable where no session works.
         """
         for session in self._sessions.of_volume(volume_id):

@@ -12,7 +12,7 @@ import structlog
 from csi_lvm_iscsi.commands.waiting import until, until_async
 from csi_lvm_iscsi.initiator.blocking import bounded, start, within
 from csi_lvm_iscsi.initiator.sessions import Session
-from csi_lvm_iscsi.model.errors import FailedPrecondition, TooSmall
+from csi_lvm_iscsi.model.errors import FailedPrecondition
 from csi_lvm_iscsi.model.sizes import human
 
 _log = structlog.get_logger()
@@ -156,10 +156,10 @@ class Devices:
             )
 
     def check_size(self, device: ScsiDisk, size_bytes: int) -> None:
-        """Raise TooSmall where this disk is smaller."""
+        """Raise FailedPrecondition where this disk is smaller."""
         size = self.size(device)
         if size < size_bytes:
-            raise TooSmall(
+            raise FailedPrecondition(
                 f"{device.path} has {human(size)}, the volume {human(size_bytes)}: it is left "
                 "alone. See what the storage host exports as this target."
             )

@@ -170,8 +170,8 @@ class Paths:
 
         When one has told, the others get little longer, as one whose cut was not noticed yet does
         not answer at all; what the kernel knows of them is looked at then. Raises
-        FailedPrecondition where one is another disk, TooSmall where all are smaller, Unavailable
-        where there is none.
+        FailedPrecondition where one is another disk or all are smaller, Unavailable where there
+        is none.
         """
         found = self._maps.find(wanted.volume_id, wanted.nonce)
         in_map = await self._maps.paths(found) if found else {}

@@ -26,10 +26,6 @@ class FailedPrecondition(DriverError):
     """The state forbids it until something else is done first."""
 
 
-class TooSmall(FailedPrecondition):
-    """A disk is smaller than its volume: it has not grown yet, or it is another one."""
-
-
 class OutOfRange(DriverError):
     """No volume of this size can exist here."""
 

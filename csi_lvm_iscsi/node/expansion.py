@@ -6,7 +6,7 @@ from csi_lvm_iscsi.commands.waiting import until_async
 from csi_lvm_iscsi.initiator.attachments import Attachments
 from csi_lvm_iscsi.initiator.devices import Device, Devices
 from csi_lvm_iscsi.initiator.maps import Map
-from csi_lvm_iscsi.model.errors import FailedPrecondition, OutOfRange, TooSmall
+from csi_lvm_iscsi.model.errors import FailedPrecondition, OutOfRange
 from csi_lvm_iscsi.model.in_flight import InFlight
 from csi_lvm_iscsi.model.sizes import human
 from csi_lvm_iscsi.node.filesystems import FileSystems
@@ -63,7 +63,9 @@ class Expansion:
         async def enough() -> Device | None:
             try:
                 return await self._attachments.ensure_size(volume, required)
-            except TooSmall:
+            except FailedPrecondition:
+                # Smaller still, most likely. Whatever it is, kubelet would not try again after
+                # FAILED_PRECONDITION (MarkForInUseExpansionError), but does after a time-out.
                 return None
 
         return await until_async(

@@ -72,6 +72,8 @@ class Adoption:
                 f"{volume_group}/{logical_volume} is the volume {volume.name} already: leave out "
                 "--name."
             )
+        else:
+            await self._catalog.lvm(volume_group).allow_activation(logical_volume)
         device = await self._devices.ensure(volume_group, logical_volume)
         return Adopted(volume, await self._file_system(device.path))
 

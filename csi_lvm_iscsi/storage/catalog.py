@@ -4,6 +4,7 @@ It is read at start and each minute, and again whenever lvm contradicts it.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 
@@ -191,7 +192,8 @@ class Catalog:
         try:
             is_new = await making
         except DriverError:
-            await self.refresh()  # it may have been made all the same
+            with contextlib.suppress(DriverError):  # the first error is what the caller acts on
+                await self.refresh()  # it may have been made all the same
             raise
         if is_new and logical_volume is not None:
             self.put(volume_group, logical_volume)

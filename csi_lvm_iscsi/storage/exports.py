@@ -67,11 +67,11 @@ class Exports:
         self, target: Target | None, volume_id: str, grant: Grant, device: Device
     ) -> None:
         """Make the target that one node has, unless it is there and right."""
-        if target is not None and self._is_right(target, volume_id, grant, device):
+        if target is not None and _is_right(target, volume_id, grant, device):
             return
         # Before anything is taken down that could not be made again.
         password = self._password(volume_id, grant)
-        if target is not None and not self._fits(target, volume_id, grant, device):
+        if target is not None and not _fits(target, volume_id, grant, device):
             await self._withdraw(target)
             target = None
         if target is None:
@@ -92,22 +92,6 @@ class Exports:
             if volume_id := names.volume_of_target(iqn):
                 found.setdefault(volume_id, []).append(target)
         return found
-
-    def is_in_line(
-        self,
-        targets: Sequence[Target],
-        volume_id: str,
-        grants: Sequence[Grant],
-        device: Device | None,
-    ) -> bool:
-        """Whether tgtd holds for a volume just what it should; no device: it is not active."""
-        if not grants or device is None:
-            return not grants and not targets
-        held = {target.iqn: target for target in targets}
-        wanted = {grant.target(volume_id): grant for grant in grants}
-        return held.keys() == wanted.keys() and all(
-            self._is_right(target, volume_id, wanted[iqn], device) for iqn, target in held.items()
-        )
 
     async def remove_stray_accounts(self, granted: Callable[[], set[str]]) -> int:
         """Remove accounts of ours that are of no grant; how many there were.
@@ -153,12 +137,9 @@ class Exports:
             target.tid,
             names.serial(volume_id),
             read_only=grant.read_only,
-            discards=self._discards(device),
+            discards=device.discards and self._tgtd.discards(),
         )
         return target
-
-    def _discards(self, device: Device) -> bool:
-        return device.discards and self._tgtd.discards()
 
     async def _withdraw(self, target: Target) -> None:
         await self._fence.cut_off(target)
@@ -175,24 +156,38 @@ class Exports:
             ) from None
         return chap.password(key, volume_id, grant.node_id, grant.nonce)
 
-    def _is_right(self, target: Target, volume_id: str, grant: Grant, device: Device) -> bool:
-        complete = len(target.accounts) == len(target.acl) == 1
-        return complete and self._fits(target, volume_id, grant, device)
 
-    def _fits(self, target: Target, volume_id: str, grant: Grant, device: Device) -> bool:
-        """Whether nothing about the target is wrong, though something may be missing."""
-        serial = names.serial(volume_id)
-        unit = LogicalUnit(
-            path=device.path,
-            serial=serial,
-            identifier=serial,
-            megabytes=shown_megabytes(device.size_bytes),
-            read_only=grant.read_only,
-            discards=self._discards(device),
-        )
-        return (
-            target.state == READY
-            and target.units.get(LUN) == unit
-            and {chap.user(volume_id, grant.nonce)}.issuperset(target.accounts)
-            and {names.initiator_iqn(grant.node_id)}.issuperset(target.acl)
-        )
+def is_in_line(
+    targets: Sequence[Target], volume_id: str, grants: Sequence[Grant], device: Device | None
+) -> bool:
+    """Whether tgtd holds for a volume just what it should; no device is one that is not active."""
+    if not grants or device is None:
+        return not grants and not targets
+    held = {target.iqn: target for target in targets}
+    wanted = {grant.target(volume_id): grant for grant in grants}
+    return held.keys() == wanted.keys() and all(
+        _is_right(target, volume_id, wanted[iqn], device) for iqn, target in held.items()
+    )
+
+
+def _is_right(target: Target, volume_id: str, grant: Grant, device: Device) -> bool:
+    complete = len(target.accounts) == len(target.acl) == 1
+    return complete and _fits(target, volume_id, grant, device)
+
+
+def _fits(target: Target, volume_id: str, grant: Grant, device: Device) -> bool:
+    """Whether nothing about the target is wrong, though something may be missing."""
+    serial = names.serial(volume_id)
+    unit = LogicalUnit(
+        path=device.path,
+        serial=serial,
+        identifier=serial,
+        megabytes=shown_megabytes(device.size_bytes),
+        read_only=grant.read_only,
+    )
+    return (
+        target.state == READY
+        and target.units.get(LUN) == unit
+        and {chap.user(volume_id, grant.nonce)}.issuperset(target.accounts)
+        and {names.initiator_iqn(grant.node_id)}.issuperset(target.acl)
+    )

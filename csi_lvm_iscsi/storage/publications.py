@@ -11,7 +11,7 @@ from csi_lvm_iscsi.model.errors import (
 )
 from csi_lvm_iscsi.model.publications import LUN, Publication
 from csi_lvm_iscsi.storage.devices import Devices
-from csi_lvm_iscsi.storage.exports import Exports
+from csi_lvm_iscsi.storage.exports import Exports, is_in_line
 from csi_lvm_iscsi.storage.grants import Grant, GrantRecords
 from csi_lvm_iscsi.storage.portals import Portals
 from csi_lvm_iscsi.storage.tgt.target import Target
@@ -118,7 +118,7 @@ class Publications:
         """Whether `targets`, as tgtd showed them, follow the grants and the size of the volume."""
         grants = self._grants.of(volume_id)
         device = self._devices.active(volume_id) if grants else None
-        return self._exports.is_in_line(targets, volume_id, grants, device)
+        return is_in_line(targets, volume_id, grants, device)
 
     async def restore(self, volume_id: str) -> None:
         """Make tgtd's state follow the grants of one volume, and its size: to be called when it has

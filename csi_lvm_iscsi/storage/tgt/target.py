@@ -34,9 +34,6 @@ class LogicalUnit:
     """Its size as tgtd shows it: see `shown_megabytes`."""
 
     read_only: bool
-    discards: bool = False
-    """Whether it takes UNMAP: tgtd's thin-provisioning."""
-
     online: bool = True
 
 
@@ -242,7 +239,6 @@ def parse_targets(text: str) -> list[Target]:
                     identifier=unit["SCSI ID"],
                     megabytes=int(unit["Size"].partition(" MB")[0]),
                     read_only=unit["Readonly"] == "Yes",
-                    discards=unit["Thin-provisioning"] == "Yes",
                     online=unit["Online"] == "Yes",
                 )
         elif section == "Account information:":

@@ -17,7 +17,7 @@ _log = structlog.get_logger()
 
 
 class RunningVersion:
-    """The version of the tgtd that runs, to be asked once in each of its lives."""
+    """The version of the tgtd that runs, to be asked when it is found running."""
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
@@ -31,7 +31,7 @@ class RunningVersion:
         """Ask the program that the process runs (`tgtd --version`): the file of that name may be
         another one by now, after an upgrade. In the mount namespace of the process, whose libraries
         it needs. One that does not tell is logged, and passes for an old one."""
-        self._number = ()
+        number: tuple[int, ...] = ()
         program = f"/proc/{pid}/exe"
         try:
             completed = await self._runner.run(
@@ -39,9 +39,10 @@ class RunningVersion:
                 where=Where.HERE,
                 seconds=_SECONDS,
             )
-            self._number = parse_version(completed.stdout)
+            number = parse_version(completed.stdout)
         except (DriverError, OSError) as error:
             _log.warning("version of tgtd unknown: volumes take no discards", error=str(error))
+        self._number = number
 
 
 def parse_version(text: str) -> tuple[int, ...]:

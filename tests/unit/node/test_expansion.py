@@ -75,15 +75,6 @@ async def test_a_disk_that_did_not_grow(tmp_path: Path, monkeypatch: pytest.Monk
     assert not host.commands
 
 
-async def test_a_disk_that_is_another_is_not_waited_for(tmp_path: Path) -> None:
-    host = await staged(tmp_path, "ext4", EXT4)
-    (page,) = host.paths.sys.rglob("vpd_pg80")
-    page.write_bytes(b"\0\x80\0\x07another")
-    with pytest.raises(FailedPrecondition, match="it is another disk and is left alone"):
-        await expand(host, host.target, GROWN)
-    assert not host.commands
-
-
 async def test_a_limit_that_is_passed_already(tmp_path: Path) -> None:
     host = await staged(tmp_path, "ext4", EXT4)
     with pytest.raises(OutOfRange, match="do not shrink"):

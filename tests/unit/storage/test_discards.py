@@ -14,7 +14,7 @@ from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.model.errors import DriverError
 from csi_lvm_iscsi.storage.catalog import Catalog
 from csi_lvm_iscsi.storage.devices import Device, Devices
-from csi_lvm_iscsi.storage.exports import Exports
+from csi_lvm_iscsi.storage.exports import Exports, is_in_line
 from csi_lvm_iscsi.storage.fencing import Fence
 from csi_lvm_iscsi.storage.grants import Grant
 from csi_lvm_iscsi.storage.portals import Portals
@@ -178,20 +178,21 @@ async def test_the_unit_takes_discards_where_all_do(
     await exports.ensure(VOLUME_ID, [GRANT], device)
     takes = answer is NEWER and device.discards
     assert management.settings.endswith(",thin_provisioning=1") is takes
-    assert exports.is_in_line((await exports.targets())[VOLUME_ID], VOLUME_ID, [GRANT], device)
+    assert is_in_line((await exports.targets())[VOLUME_ID], VOLUME_ID, [GRANT], device)
 
 
-async def test_an_export_of_before_an_upgrade_is_made_anew() -> None:
-    """As when the role is newer than the exports that it finds."""
-    discards = False
+@pytest.mark.parametrize("before", [False, True])
+async def test_an_export_in_use_is_left_as_it_is(before: bool) -> None:  # noqa: FBT001
+    """Also where the version of its tgtd cannot be read any more."""
+    discards = before
     management = OneTarget()
     tgtd = Tgtd(management, discards=lambda: discards)
     exports = Exports(tgtd, Fence(tgtd), Portals((), list), {"k1": b"a key for tests"})
     device = Device(PATH, 8 * MIB, discards=True)
     await exports.ensure(VOLUME_ID, [GRANT], device)
-    assert "thin_provisioning" not in management.settings
-    discards = True
-    targets = (await exports.targets())[VOLUME_ID]
-    assert not exports.is_in_line(targets, VOLUME_ID, [GRANT], device)
+    told = management.settings
+    assert ("thin_provisioning=1" in told) is before
+    discards = not before
+    assert is_in_line((await exports.targets())[VOLUME_ID], VOLUME_ID, [GRANT], device)
     await exports.ensure(VOLUME_ID, [GRANT], device)
-    assert "thin_provisioning=1" in management.settings
+    assert management.settings == told

@@ -54,8 +54,11 @@ class Lvm:
 
     def __init__(self) -> None:
         self.goes_on = asyncio.Event()
+        self.asked_version_of: list[str] = []
 
     async def run(self, *argv: str, **_: Any) -> Completed:  # noqa: ANN401
+        if "nsenter" in argv:
+            self.asked_version_of += [each for each in argv if each.startswith("--target=")]
         if "lvchange" in argv:
             await self.goes_on.wait()
         return Completed(argv, 0, "1.0.85\n" if "nsenter" in argv else REPORT, "")
@@ -99,6 +102,7 @@ async def test_a_volume_that_hangs_keeps_no_portal_shut(
     async with running(tgtd, lvm, tmp_path) as kept:
         await kept.ready()
         assert tgtd.made == ["PORTAL"]
+        assert lvm.asked_version_of == [f"--target={os.getpid()}"]
         assert kept.state.broken == 1
         _show_device(tmp_path, _uuid(ACTIONS))
         lvm.goes_on.set()
