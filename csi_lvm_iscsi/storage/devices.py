@@ -53,8 +53,7 @@ class Devices:
         """
         device = self._active(volume_group, logical_volume)
         if device is None:
-            known = self._catalog.group(volume_group).logical_volumes.get(logical_volume)
-            thin_pool = known.thin_pool if known else ""
+            thin_pool = self._thin_pool(volume_group, logical_volume)
             await self._catalog.lvm(volume_group).activate(logical_volume, thin_pool)
             device = self._active(volume_group, logical_volume)
         if device is None:
@@ -81,12 +80,15 @@ class Devices:
             most_discarded = int((sysfs / "queue/discard_max_bytes").read_text())
         except OSError:
             return None
-        group = self._catalog.group(volume_group)
-        if name != Path(shown).name or not uuid.startswith(f"LVM-{group.uuid.replace('-', '')}"):
+        group = self._catalog.group(volume_group).uuid.replace("-", "")
+        if name != Path(shown).name or not uuid.startswith(f"LVM-{group}"):
             return None  # a link that udev has not updated
-        known = group.logical_volumes.get(logical_volume)
-        thin = known is not None and bool(known.thin_pool)
+        thin = bool(self._thin_pool(volume_group, logical_volume))
         return Device(shown, sectors * _SECTOR_BYTES, discards=thin and most_discarded > 0)
+
+    def _thin_pool(self, volume_group: str, logical_volume: str) -> str:
+        known = self._catalog.group(volume_group).logical_volumes.get(logical_volume)
+        return known.thin_pool if known else ""
 
 
 def path(volume_group: str, logical_volume: str) -> str:

@@ -81,6 +81,14 @@ def complaints(host: Host) -> list[str]:
     ]
 
 
+def mounted_with_discard(driver: Driver, name: str, fs_type: str) -> Volume:
+    """A volume in use on NODE whose file system discards what is removed."""
+    volume = driver.create(name, block=False, size=SIZE, fs_type=fs_type)
+    volume = replace(volume, mount_flags=("discard",))
+    driver.attach(volume, NODE)
+    return volume
+
+
 def limits(host: Host) -> tuple[int, int]:
     """The most bytes that the kernel discards of the disk at once, and zeroes by WRITE SAME."""
     script = (
@@ -105,9 +113,7 @@ def test_debians_tgtd_takes_no_discards_and_no_harm(
     hosts = list(lab.hosts.values())
     before = [complaints(host) for host in hosts]
     host = lab.host(NODE)
-    volume = driver.create(name(), block=False, size=SIZE, fs_type=fs_type)
-    volume = replace(volume, mount_flags=("discard",))
-    driver.attach(volume, NODE)
+    volume = mounted_with_discard(driver, name(), fs_type)
     assert limits(host) == (0, 0)
     write_pattern(host, volume, "to be removed")
     host.exec("rm", volume.data_path).check()
@@ -151,9 +157,7 @@ def test_the_mount_option_gives_blocks_back(
     lab: Lab, driver: Driver, name: Callable[[], str], fs_type: str
 ) -> None:
     host = lab.host(NODE)
-    volume = driver.create(name(), block=False, size=SIZE, fs_type=fs_type)
-    volume = replace(volume, mount_flags=("discard",))
-    driver.attach(volume, NODE)
+    volume = mounted_with_discard(driver, name(), fs_type)
     empty = used(lab, volume)
     full = fill(lab, volume)
     host.exec("rm", volume.data_path).check()
@@ -222,9 +226,7 @@ def test_a_hole_in_a_file_reads_as_zeros(
     lab: Lab, driver: Driver, name: Callable[[], str], fs_type: str
 ) -> None:
     host = lab.host(NODE)
-    volume = driver.create(name(), block=False, size=SIZE, fs_type=fs_type)
-    volume = replace(volume, mount_flags=("discard",))
-    driver.attach(volume, NODE)
+    volume = mounted_with_discard(driver, name(), fs_type)
     write_pattern(host, volume, "old")
     for way in ("--punch-hole", "--zero-range"):
         hole = (way, "--offset", "9000", "--length", "9000")
@@ -258,9 +260,7 @@ def test_an_older_tgtd_takes_over(
 ) -> None:
     """The node's kernel discards still; the file system goes on."""
     host = lab.host(NODE)
-    volume = driver.create(name(), block=False, size=SIZE, fs_type=fs_type)
-    volume = replace(volume, mount_flags=("discard",))
-    driver.attach(volume, NODE)
+    volume = mounted_with_discard(driver, name(), fs_type)
     write_pattern(host, volume, "to be removed", mib=16)
     storage = [each for each in lab.hosts.values() if each.identity.kind == "storage"]
     for each in storage:
