@@ -19,7 +19,7 @@ from tests.e2e.lab.errors import LabError
 PACKAGES = (
     "user-mode-linux", "kmod", "udev", "lvm2", "thin-provisioning-tools", "tgt", "open-iscsi",
     "e2fsprogs", "xfsprogs", "fdisk", "fio", "iproute2", "iputils-ping", "openssl", "procps",
-    "util-linux",
+    "strace", "util-linux",
 )  # fmt: skip
 
 GUEST_PACKAGES = (
