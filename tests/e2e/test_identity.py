@@ -1,10 +1,12 @@
 """Identity before use: a wrong disk is never used, one with a signature never formatted."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.e2e.driver import Driver, Refused
+from tests.e2e.lab.host import Host
 from tests.e2e.lab.lab import Lab
 from tests.e2e.test_recovery import storage_of
 
@@ -22,6 +24,16 @@ serve "$(tid "$2")" "/dev/vg0/$1" "$3"
 """
 
 
+@contextlib.contextmanager
+def unattended(storage: Host) -> Iterator[None]:
+    """The storage role stands still: the comparison of each minute would put the LUNs right."""
+    storage.exec("pkill", "-STOP", "-f", "csi_lvm_iscsi storage").check()
+    try:
+        yield
+    finally:
+        storage.exec("pkill", "-CONT", "-f", "csi_lvm_iscsi storage").check()
+
+
 def test_two_luns_swapped_behind_the_drivers_back(
     lab: Lab, driver: Driver, name: Callable[[], str]
 ) -> None:
@@ -30,9 +42,10 @@ def test_two_luns_swapped_behind_the_drivers_back(
     first, second = on_one[:2]
     serials = [driver.publish(each, "compute-1")["serial"] for each in (first, second)]
     storage = lab.host("storage-1")
-    storage.exec("bash", "-c", SWAP, "bash", first.id, second.id, *serials).check()
-    with pytest.raises(Refused) as refused:
-        driver.stage(first, "compute-1")
+    with unattended(storage):
+        storage.exec("bash", "-c", SWAP, "bash", first.id, second.id, *serials).check()
+        with pytest.raises(Refused) as refused:
+            driver.stage(first, "compute-1")
     assert refused.value.code == "FAILED_PRECONDITION"
     assert "another disk" in refused.value.message
     for volume in (first, second):
@@ -56,10 +69,11 @@ def test_two_luns_swapped_under_live_sessions(
     serials = [driver.publish(each, "compute-1")["serial"] for each in (first, second)]
     for volume in (first, second):
         driver.stage(volume, "compute-1")
-    swap = ("bash", "-c", SWAP, "bash", first.id, second.id, *serials)
-    lab.host("storage-1").exec(*swap).check()
-    with pytest.raises(Refused) as refused:
-        driver.publish_to_pod(first, "compute-1")
+    storage = lab.host("storage-1")
+    with unattended(storage):
+        storage.exec("bash", "-c", SWAP, "bash", first.id, second.id, *serials).check()
+        with pytest.raises(Refused) as refused:
+            driver.publish_to_pod(first, "compute-1")
     assert refused.value.code == "FAILED_PRECONDITION"
     assert "serial number" in refused.value.message
     for volume in (first, second):
