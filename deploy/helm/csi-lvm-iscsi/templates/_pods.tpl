@@ -96,7 +96,7 @@ terminationGracePeriodSeconds: 60
 - name: {{ .name }}
   secret:
     secretName: csi-lvm-iscsi-{{ .secret }}
-    # 0440 and not 0400: roles that are not root read it through the pod's fsGroup.
+    # Not 0400: roles that are not root read it through the pod's fsGroup.
     defaultMode: 0440
 {{- end }}
 
@@ -121,11 +121,6 @@ terminationGracePeriodSeconds: 60
   hostPath:
     path: /sys
     type: Directory
-# iscsiadm's records: a storage host that copies a volume from another is an initiator, too.
-- name: iscsi
-  hostPath:
-    path: /etc/iscsi
-    type: Directory
 {{- end }}
 
 {{- define "hostMounts" -}}
@@ -137,8 +132,6 @@ terminationGracePeriodSeconds: 60
   mountPath: /run/udev
 - name: sys
   mountPath: /sys
-- name: iscsi
-  mountPath: /etc/iscsi
 - name: chap-keys
   mountPath: /etc/csi-lvm-iscsi/chap-keys
   readOnly: true
