@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,7 +49,7 @@ def installed(api: cluster.Cluster) -> cluster.Cluster:
 
 
 def _foreign(group_version: str, kind_scope: str) -> dict[str, Any]:
-    """A CRD that stands for one of another project: what is in an object of it, is not looked at."""
+    """A CRD that stands for one of another project: what its objects hold is not looked at."""
     group, _, version = group_version.partition("/")
     kind, _, scope = kind_scope.partition(":")
     plural = kind.lower() + ("es" if kind.endswith("s") else "s")
@@ -288,32 +287,30 @@ def test_rights(
     assert ("yes" if allowed else "no") in answer.splitlines()
 
 
-def test_life_of_a_release(
-    installed: cluster.Cluster, storage_node: cluster.Cluster, tmp_path: Path
-) -> None:
+@pytest.mark.usefixtures("storage_node")
+def test_life_of_a_release(installed: cluster.Cluster) -> None:
     """Upgraded, uninstalled and installed again: keys and storage hosts stay."""
-    secret = "secret/csi-lvm-iscsi-chap-keys"
-    installed.kubectl(
-        "-n", NAMESPACE, "create", "secret", "generic", secret[7:], "--from-literal=k1=x"
-    )
+    keys = "csi-lvm-iscsi-chap-keys"
+    installed.kubectl("-n", NAMESPACE, "create", "secret", "generic", keys, "--from-literal=k1=x")
     crd = "crd/storagenodes.csi-lvm-iscsi.github.io"
-    columns = "/spec/versions/0/additionalPrinterColumns"
-    old = json.dumps([{"op": "remove", "path": columns}])
-    installed.kubectl("patch", crd, "--type=json", f"--patch={old}")
+    old = [{"op": "remove", "path": "/spec/versions/0/additionalPrinterColumns"}]
+    installed.kubectl("patch", crd, "--type=json", f"--patch={json.dumps(old)}")
 
-    grown = {**EVERYTHING, "storageClasses": {"more": {}}}
-    _helm(installed, "upgrade", "--no-hooks", "--force-conflicts", values=grown)
+    # Zones change the binding mode, which nobody can change in a class.
+    installed.kubectl("delete", "storageclass", "-l", "app.kubernetes.io/name=csi-lvm-iscsi")
+    _helm(installed, "upgrade", "--no-hooks", "--force-conflicts", values=EVERYTHING)
     assert "READY" in installed.kubectl("get", "storagenodes")
-    assert "more" in installed.kubectl("get", "storageclass", "-o", "name")
+    classes = installed.kubectl("get", "storageclass", "-o", "name").split()
+    names = ("csi-lvm-iscsi-block", "csi-lvm-iscsi-thin", "fast")
+    assert classes == [f"storageclass.storage.k8s.io/{name}" for name in names]
 
     _helm(installed, "uninstall", "--no-hooks")
-    left = installed.kubectl(
-        "-n", NAMESPACE, "get", "all,serviceaccount,role,rolebinding,cronjob", "-o", "name"
-    )
+    kinds = "all,serviceaccount,role,rolebinding,cronjob,poddisruptionbudget,configmap"
+    left = installed.kubectl("-n", NAMESPACE, "get", kinds, "-o", "name")
     assert "csi-lvm-iscsi" not in left
     for kind in ("clusterrole", "clusterrolebinding", "storageclass", "csidriver"):
         assert "csi-lvm-iscsi" not in installed.kubectl("get", kind, "-o", "name"), kind
-    installed.kubectl("-n", NAMESPACE, "get", secret)
+    installed.kubectl("-n", NAMESPACE, "get", "secret", keys)
     installed.kubectl("get", "storagenode", "storage-1")
 
     _helm(installed, "install", "--no-hooks", values=MINIMAL)

@@ -40,7 +40,7 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("quantity", {"node": {"resources": {"requests": {"memory": "lots"}}}}, "/requests/memory"),
     ("parameter", {"storageClasses": {"a": {"parameters": {"pool": "x"}}}}, "'pool' not allowed"),
     ("file system", {"storageClasses": {"a": {"fsType": "btrfs"}}}, "'ext4', 'xfs'"),
-    ("class name", {"storageClasses": {"A b": {}}}, "/storageClasses"),
+    ("class name", {"storageClasses": {"A b": {}}}, "'A b' does not match"),
     ("relative", {"kubeletDir": "kubelet"}, "at '/kubeletDir'"),
 ]
 
