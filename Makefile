@@ -47,6 +47,14 @@ e2e: install ## Tests in the lab, in two labs at once
 	@$(PY) -m tests.e2e.sanity
 	$(PY) -m pytest tests/e2e -m 'not slow' --numprocesses 2 --dist loadfile --durations 10
 
+.PHONY: test-chart
+test-chart: install ## The Helm chart: values, renders, and what a real API server says of it
+	$(PY) -m pytest tests/chart
+
+.PHONY: manifests
+manifests: install ## Write deploy/manifests and the table of values in the chart's README
+	$(PY) -m tests.chart.write
+
 .PHONY: test-growth
 test-growth: install ## 100 growths of a volume under a verifying writer, in the lab
 	@$(PY) -m tests.e2e.lab.prerequisites

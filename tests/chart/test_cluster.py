@@ -1,0 +1,159 @@
+"""What a real API server says of the chart: its objects, its API, its rights, its life."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import yaml
+
+from tests.chart import cluster
+from tests.chart.charts import EVERYTHING, MINIMAL, NAMESPACE, VARIANTS, rendered
+from tests.chart.releases import release
+
+_ACCOUNT = "system:serviceaccount:" + NAMESPACE + ":csi-lvm-iscsi-"
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_server_takes_every_object(api: cluster.Cluster, variant: str) -> None:
+    """Strictly: an unknown field is an error."""
+    objects = rendered(VARIANTS[variant])
+    output = api.kubectl(
+        "apply", "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict",
+        "--filename=-", stdin=yaml.safe_dump_all(objects),
+    )  # fmt: skip
+    assert len(output.splitlines()) == len(objects)
+
+
+_RIGHTS = [
+    ("controller", "list", "storagenodes", True),
+    ("controller", "patch", "storagenodes", False),
+    ("controller", "get", "csinodes", True),
+    ("controller", "create", "persistentvolumes", True),
+    ("controller", "patch", "volumeattachments/status", True),
+    ("controller", "create", "leases -n " + NAMESPACE, True),
+    ("controller", "watch", "endpointslices -n " + NAMESPACE, True),
+    ("controller", "create", "csistoragecapacities -n " + NAMESPACE, True),
+    ("controller", "list", "endpointslices -n default", False),
+    ("controller", "get", "secrets -n " + NAMESPACE, False),
+    ("controller", "list", "pods -n default", False),
+    ("controller", "create", "pods -n " + NAMESPACE, False),
+    ("controller", "delete", "nodes", False),
+    ("operator", "create", "storagenodes", True),
+    ("operator", "patch", "storagenodes/status", True),
+    ("operator", "delete", "storagenodes", False),
+    ("operator", "get", "nodes", True),
+    ("operator", "patch", "nodes", False),
+    ("operator", "create", "events -n default", True),
+    ("operator", "update", "leases/csi-lvm-iscsi-operator -n " + NAMESPACE, True),
+    ("operator", "update", "leases/another -n " + NAMESPACE, False),
+    ("operator", "list", "persistentvolumes", False),
+    ("operator", "get", "secrets -n " + NAMESPACE, False),
+    ("bootstrap", "create", "secrets -n " + NAMESPACE, True),
+    ("bootstrap", "update", "secrets/csi-lvm-iscsi-ca -n " + NAMESPACE, True),
+    ("bootstrap", "get", "secrets/csi-lvm-iscsi-chap-keys -n " + NAMESPACE, True),
+    ("bootstrap", "get", "secrets/another -n " + NAMESPACE, False),
+    ("bootstrap", "list", "secrets -n " + NAMESPACE, False),
+    ("bootstrap", "delete", "secrets/csi-lvm-iscsi-ca -n " + NAMESPACE, False),
+    ("bootstrap", "create", "secrets -n default", False),
+    *(
+        (role, verb, what, False)
+        for role in ("storage", "tgtd", "node")
+        for verb, what in (
+            ("get", "secrets -n " + NAMESPACE),
+            ("get", "nodes"),
+            ("list", "storagenodes"),
+            ("list", "volumeattachments"),
+            ("list", "pods -n " + NAMESPACE),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("role", "verb", "what", "allowed"), _RIGHTS)
+def test_rights(
+    installed: cluster.Cluster, role: str, verb: str, what: str, *, allowed: bool
+) -> None:
+    answer = installed.kubectl(
+        "auth", "can-i", f"--as={_ACCOUNT}{role}", verb, *what.split(), expect=0 if allowed else 1
+    )
+    assert ("yes" if allowed else "no") in answer.splitlines()
+
+
+@pytest.mark.usefixtures("storage_node")
+def test_life_of_a_release(installed: cluster.Cluster) -> None:
+    """Upgraded, uninstalled and installed again: keys and storage hosts stay."""
+    keys = "csi-lvm-iscsi-chap-keys"
+    installed.kubectl("-n", NAMESPACE, "create", "secret", "generic", keys, "--from-literal=k1=x")
+    crd = "crd/storagenodes.csi-lvm-iscsi.github.io"
+    old = [{"op": "remove", "path": "/spec/versions/0/additionalPrinterColumns"}]
+    installed.kubectl("patch", crd, "--type=json", f"--patch={json.dumps(old)}")
+
+    # Zones change the binding mode, which nobody can change in a class.
+    installed.kubectl("delete", "storageclass", "-l", "app.kubernetes.io/name=csi-lvm-iscsi")
+    release(installed, "upgrade", "--no-hooks", "--force-conflicts", values=EVERYTHING)
+    assert "READY" in installed.kubectl("get", "storagenodes")
+    classes = installed.kubectl("get", "storageclass", "-o", "name").split()
+    names = ("csi-lvm-iscsi-block", "csi-lvm-iscsi-thin", "fast")
+    assert classes == [f"storageclass.storage.k8s.io/{name}" for name in names]
+
+    release(installed, "uninstall", "--no-hooks")
+    kinds = "all,serviceaccount,role,rolebinding,cronjob,poddisruptionbudget,configmap"
+    left = installed.kubectl("-n", NAMESPACE, "get", kinds, "-o", "name")
+    assert "csi-lvm-iscsi" not in left
+    for kind in ("clusterrole", "clusterrolebinding", "storageclass", "csidriver"):
+        assert "csi-lvm-iscsi" not in installed.kubectl("get", kind, "-o", "name"), kind
+    installed.kubectl("-n", NAMESPACE, "get", "secret", keys)
+    installed.kubectl("get", "storagenode", "storage-1")
+
+    release(installed, "install", "--no-hooks", values=MINIMAL)
+    installed.kubectl("get", "storagenode", "storage-1")
+
+
+def test_upgrade_waits_for_bootstrap_and_takes_its_rights_away(installed: cluster.Cluster) -> None:
+    """What stands for the Job's controller says here that it has ended."""
+    account = "serviceaccount/csi-lvm-iscsi-bootstrap-hook"
+    with ThreadPoolExecutor(1) as pool:
+        upgrade = pool.submit(release, installed, "upgrade", values=MINIMAL)
+        job = "job/csi-lvm-iscsi-bootstrap"
+        installed.kubectl("-n", NAMESPACE, "wait", "--for=create", job, "--timeout=30s")
+        installed.kubectl("-n", NAMESPACE, "get", account)
+        assert not upgrade.done()
+        _finish(installed, job)
+        upgrade.result(60)
+    left = installed.kubectl(
+        "-n", NAMESPACE, "get", "job,serviceaccount,role,rolebinding", "-o", "name"
+    )
+    assert "hook" not in left
+    assert "job" not in left
+    assert "serviceaccount/csi-lvm-iscsi-bootstrap" in left.split()
+
+
+def _finish(api: cluster.Cluster, job: str) -> None:
+    now = "2026-11-24T00:00:00Z"
+    conditions = [
+        {"type": kind, "status": "True", "lastTransitionTime": now}
+        for kind in ("SuccessCriteriaMet", "Complete")
+    ]
+    status = {
+        "startTime": now,
+        "completionTime": now,
+        "succeeded": 1,
+        "uncountedTerminatedPods": {},
+        "conditions": conditions,
+    }
+    api.kubectl(
+        "-n", NAMESPACE, "patch", job, "--subresource=status", "--type=merge",
+        "--patch", json.dumps({"status": status}),
+    )  # fmt: skip
+
+
+def test_notes_tell_what_lacks(installed: cluster.Cluster) -> None:
+    def notes() -> str:
+        output = release(installed, "upgrade", "--no-hooks", values=MINIMAL)
+        return output.partition("NOTES:")[2]
+
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "host-1"}}
+    installed.kubectl("apply", "--filename=-", stdin=yaml.safe_dump(node))
+    assert "NO NODE IS A STORAGE HOST YET" in notes()
+    installed.kubectl("label", "node", "host-1", "csi-lvm-iscsi.github.io/storage=true")
+    assert "NO NODE IS A STORAGE HOST YET" not in notes()
