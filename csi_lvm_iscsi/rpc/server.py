@@ -5,7 +5,8 @@ import contextlib
 import os
 import signal
 import stat
-from collections.abc import Callable, Coroutine
+import threading
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 
 import grpc
@@ -18,6 +19,7 @@ from csi_lvm_iscsi.rpc.interceptor import CallInterceptor
 
 _log = structlog.get_logger()
 _GRACE_SECONDS = 20.0
+_MARGIN_SECONDS = 5.0
 # How often our own clients ask for a sign of life; a server would close on them otherwise.
 KEEPALIVE_MILLISECONDS = 5000
 _OPTIONS = [
@@ -33,45 +35,69 @@ async def serve(
     add_services: Callable[[aio.Server], None],
     registry: CollectorRegistry,
     credentials: grpc.ServerCredentials | None = None,
-    beside: Callable[[], Coroutine[None, None, None]] | None = None,
+    beside: Sequence[Callable[[], Coroutine[None, None, None]]] = (),
 ) -> None:
     """Serve `endpoint`, `unix:///path` or `host:port`, until SIGTERM or SIGINT.
 
-    `beside` runs as long as the server does, and not before the endpoint is ours alone; an error
-    of it ends the server. Calls that have begun are answered first, for 20 seconds at most. Raises
-    DriverError where the endpoint cannot be served.
+    `beside` run as long as the server does, and not before the endpoint is ours alone; an error
+    of one ends the server. Calls that have begun go on first, for 40 s at most; the process ends
+    5 s later at the latest. Raises DriverError where the endpoint cannot be served.
     """
     interceptor = CallInterceptor(registry)
-    server = aio.server(interceptors=[interceptor], options=_OPTIONS)
-    add_services(server)
-    if endpoint.startswith("unix://"):
-        os.umask(0o077)  # whoever reaches the socket is obeyed
-        _clear_socket(Path(endpoint.removeprefix("unix://")))
-    _bind(server, endpoint, credentials)
-    await server.start()
+    server = await listen(endpoint, add_services, [interceptor], credentials)
     _log.info("serving", endpoint=endpoint)
     try:
         await _until_told(beside)
     finally:
+        _end_within(2 * _GRACE_SECONDS + _MARGIN_SECONDS)
         await server.stop(_GRACE_SECONDS)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_GRACE_SECONDS):
                 await interceptor.finish()
 
 
-async def _until_told(beside: Callable[[], Coroutine[None, None, None]] | None) -> None:
-    """Wait for SIGTERM or SIGINT. Raises what `beside` raises."""
+async def listen(
+    endpoint: str,
+    add_services: Callable[[aio.Server], None],
+    interceptors: Sequence[aio.ServerInterceptor] = (),
+    credentials: grpc.ServerCredentials | None = None,
+) -> aio.Server:
+    """Start a server, and return it. Raises DriverError where the endpoint cannot be served."""
+    server = aio.server(interceptors=interceptors, options=_OPTIONS)
+    add_services(server)
+    if endpoint.startswith("unix://"):
+        os.umask(0o077)  # whoever reaches the socket is obeyed
+        _clear_socket(Path(endpoint.removeprefix("unix://")))
+    _bind(server, endpoint, credentials)
+    await server.start()
+    return server
+
+
+async def _until_told(beside: Sequence[Callable[[], Coroutine[None, None, None]]]) -> None:
+    """Wait for SIGTERM or SIGINT. Raises what one of `beside` raises."""
     told = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, told.set)
     tasks: set[asyncio.Task[object]] = {asyncio.create_task(told.wait())}
-    if beside is not None:
-        tasks.add(asyncio.create_task(beside()))
+    tasks.update(asyncio.create_task(each()) for each in beside)
     ended, running = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in running:
         task.cancel()
     for task in ended:
         task.result()
+
+
+def _end_within(seconds: float) -> None:
+    """End this process then, if it still runs: Python waits for its threads, and one may be in the
+    kernel with a disk that hangs. Every verb goes on from wherever it was left."""
+
+    def give_up() -> None:
+        _log.warning("ended in the middle of its work: a thread hangs", seconds=seconds)
+        os._exit(1)
+
+    timer = threading.Timer(seconds, give_up)
+    timer.daemon = True
+    timer.start()
 
 
 def _bind(server: aio.Server, endpoint: str, credentials: grpc.ServerCredentials | None) -> None:
