@@ -13,7 +13,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from csi_lvm_iscsi import adopt, doctor
+from csi_lvm_iscsi import adopt, bootstrap, doctor
 from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.model.errors import DriverError
 from csi_lvm_iscsi.records.keys import KeyDirectory
@@ -232,6 +232,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_keys_and_state(node)
 
     adopt.add_to(roles, common)
+    bootstrap.add_to(roles, common)
     doctor.add_to(roles)
     return parser
 

@@ -1,1 +1,1 @@
-"""Small files: the durable intent of `storage` and `node`, which survives a power cut, and the keys."""
+"""Small files: durable intent of `storage` and `node`, which survives a power cut; CHAP keys."""

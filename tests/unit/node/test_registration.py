@@ -30,7 +30,8 @@ async def kubelet(directory: Path) -> aio.Channel:
     return channel
 
 
-async def test_who_we_are(tmp_path: Path, running: object) -> None:
+@pytest.mark.usefixtures("running")
+async def test_who_we_are(tmp_path: Path) -> None:
     async with await kubelet(tmp_path) as channel:
         info = await RegistrationStub(channel).GetInfo(pb.InfoRequest())
     assert info == pb.PluginInfo(

@@ -36,7 +36,7 @@ async def test_no_health_while_the_loop_hangs(monkeypatch: pytest.MonkeyPatch) -
     registry = CollectorRegistry()
     metrics.register(registry, lambda: ())
     asked = threading.Event()
-    answers = []
+    answers: list[tuple[int, str]] = []
 
     def ask() -> None:
         answers.extend(get(port, path) for path in ("/healthz", "/metrics"))
