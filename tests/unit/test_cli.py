@@ -22,6 +22,21 @@ def test_the_thresholds_of_thin_pools() -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "host", "listen"),
+    [
+        ("10.77.0.11:9740", "10.77.0.11", "10.77.0.11:9740"),
+        ("fd77::11:9740", "fd77::11", "[fd77::11]:9740"),  # as $(HOST_IP):9740 becomes
+        ("[fd77::11]:9740", "fd77::11", "[fd77::11]:9740"),
+        (":9740", "", ":9740"),
+    ],
+)
+def test_addresses_of_both_families(given: str, host: str, listen: str) -> None:
+    found = _parser().parse_args([*STORAGE, "--metrics", given, "--listen", given])
+    assert found.metrics == (host, 9740)
+    assert found.listen == listen
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         [*NODE, "--zone", "a zone"],
@@ -29,6 +44,7 @@ def test_the_thresholds_of_thin_pools() -> None:
         [*STORAGE, "--extend-by", "0"],
         [*STORAGE, "--thin-pool", "vg0"],
         ["adopt", "volume-1"],
+        [*STORAGE, "--metrics", "localhost"],
     ],
 )
 def test_what_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
