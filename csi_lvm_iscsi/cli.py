@@ -7,8 +7,10 @@ import argparse
 import asyncio
 import contextlib
 import ipaddress
+import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -18,6 +20,8 @@ from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.model.errors import DriverError
 from csi_lvm_iscsi.records.keys import KeyDirectory
 from csi_lvm_iscsi.rpc import http, logs
+
+_THREADS_SECONDS = 5.0
 
 
 def main() -> None:
@@ -46,7 +50,21 @@ async def _run(arguments: argparse.Namespace) -> None:
         if arguments.metrics:
             host, port = arguments.metrics
             stack.enter_context(http.serving(host, port, registry))
+        stack.callback(_end_soon)
         await arguments.start(arguments, registry)
+
+
+def _end_soon() -> None:
+    """End this process in a moment, if it does not by itself: Python waits for its threads, and one
+    may be in the kernel with a disk that hangs. Every verb goes on from wherever it was left."""
+
+    def give_up() -> None:
+        sys.stderr.write("csi-lvm-iscsi: a thread hangs: ended all the same\n")
+        os._exit(1)
+
+    timer = threading.Timer(_THREADS_SECONDS, give_up)
+    timer.daemon = True
+    timer.start()
 
 
 async def _controller(arguments: argparse.Namespace, registry: CollectorRegistry) -> None:

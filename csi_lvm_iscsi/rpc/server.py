@@ -5,7 +5,6 @@ import contextlib
 import os
 import signal
 import stat
-import threading
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from csi_lvm_iscsi.rpc.interceptor import CallInterceptor
 
 _log = structlog.get_logger()
 _GRACE_SECONDS = 20.0
-_MARGIN_SECONDS = 5.0
 # How often our own clients ask for a sign of life; a server would close on them otherwise.
 KEEPALIVE_MILLISECONDS = 5000
 _OPTIONS = [
@@ -40,8 +38,8 @@ async def serve(
     """Serve `endpoint`, `unix:///path` or `host:port`, until SIGTERM or SIGINT.
 
     `beside` run as long as the server does, and not before the endpoint is ours alone; an error
-    of one ends the server. Calls that have begun go on first, for 40 s at most; the process ends
-    5 s later at the latest. Raises DriverError where the endpoint cannot be served.
+    of one ends the server. Calls that have begun go on first, for 40 s at most. Raises DriverError
+    where the endpoint cannot be served.
     """
     interceptor = CallInterceptor(registry)
     server = await listen(endpoint, add_services, [interceptor], credentials)
@@ -49,7 +47,6 @@ async def serve(
     try:
         await _until_told(beside)
     finally:
-        _end_within(2 * _GRACE_SECONDS + _MARGIN_SECONDS)
         await server.stop(_GRACE_SECONDS)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_GRACE_SECONDS):
@@ -85,19 +82,6 @@ async def _until_told(beside: Sequence[Callable[[], Coroutine[None, None, None]]
         task.cancel()
     for task in ended:
         task.result()
-
-
-def _end_within(seconds: float) -> None:
-    """End this process then, if it still runs: Python waits for its threads, and one may be in the
-    kernel with a disk that hangs. Every verb goes on from wherever it was left."""
-
-    def give_up() -> None:
-        _log.warning("ended in the middle of its work: a thread hangs", seconds=seconds)
-        os._exit(1)
-
-    timer = threading.Timer(seconds, give_up)
-    timer.daemon = True
-    timer.start()
 
 
 def _bind(server: aio.Server, endpoint: str, credentials: grpc.ServerCredentials | None) -> None:

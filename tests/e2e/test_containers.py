@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -119,6 +120,8 @@ def test_the_main_job_over_restarts_of_all(
         driver.create(name(), block=not kind, fs_type=kind, size=320 * MIB, storageHost="storage-1")
         for kind in ("", "ext4", "xfs")
     ]
+    # mount(8) notes this option in /run, where it can be written.
+    volumes[1] = dataclasses.replace(volumes[1], mount_flags=("_netdev",))
     for volume in volumes:
         driver.attach(volume, COMPUTE)
         write_pattern(compute, volume, f"written in a container as {volume.fs_type}")

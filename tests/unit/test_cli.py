@@ -1,4 +1,7 @@
-"""The command line: what may be left out, and what is refused."""
+"""The command line: what may be left out, and what is refused; and how the process ends."""
+
+import subprocess
+import sys
 
 import pytest
 
@@ -51,3 +54,54 @@ def test_what_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str
     with pytest.raises(SystemExit):
         _parser().parse_args(arguments)
     assert "error: argument" in capsys.readouterr().err
+
+
+HANGS = """
+import asyncio, sys, threading
+from csi_lvm_iscsi import cli
+cli._THREADS_SECONDS = 0.2
+
+async def start(arguments, registry):
+    asyncio.get_running_loop().run_in_executor(None, threading.Event().wait)
+
+cli.adopt._start = start
+sys.argv[1:] = ["adopt", "vg0/lv"]
+cli.main()
+"""
+
+
+def test_a_role_ends_though_a_thread_hangs() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", HANGS], timeout=30, check=False, capture_output=True, text=True
+    )
+    assert ended.returncode == 1
+    assert ended.stderr == "csi-lvm-iscsi: a thread hangs: ended all the same\n"
+
+
+WAITS = """
+import asyncio, sys
+from csi_lvm_iscsi import cli
+
+async def start(arguments, registry):
+    print("starting", flush=True)
+    await asyncio.Event().wait()
+
+cli.adopt._start = start
+sys.argv[1:] = ["adopt", "vg0/lv"]
+cli.main()
+"""
+
+
+def test_a_role_that_is_starting_ends_by_sigterm_as_process_1() -> None:
+    """Of a PID namespace, in which the kernel ignores signals that it has no handler for."""
+    enter = ("unshare", "--pid", "--fork", "--kill-child")
+    if subprocess.run([*enter, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("this machine does not let us make a PID namespace")
+    with subprocess.Popen(
+        [*enter, sys.executable, "-c", WAITS], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as started:
+        assert started.stdout is not None
+        assert started.stdout.readline() == b"starting\n"
+        subprocess.run(["pkill", "-TERM", "--parent", str(started.pid)], check=True)
+        _, said = started.communicate(timeout=30)
+    assert said == b"csi-lvm-iscsi adopt: told to end before it was ready\n"
