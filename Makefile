@@ -2,6 +2,7 @@
 SHELL := /bin/bash
 PY := .venv/bin/python
 STUBS := csi_lvm_iscsi/rpc/pb
+PROTOS := $(addprefix $(STUBS)/,csi.proto storage.proto pluginregistration.proto)
 PROTOC := $(PY) -m grpc_tools.protoc -I$(STUBS)=proto \
 	--python_out=. --grpc_python_out=. --mypy_out=. --mypy_grpc_out=. \
 	--plugin=protoc-gen-mypy=.venv/bin/protoc-gen-mypy \
@@ -90,12 +91,12 @@ bench: install ## Time of our RPCs beside the bare commands, alternating, in one
 
 .PHONY: generate
 generate: install ## Generate the stubs in csi_lvm_iscsi/rpc/pb from proto/
-	$(PROTOC) $(STUBS)/csi.proto $(STUBS)/storage.proto
+	$(PROTOC) $(PROTOS)
 
 .PHONY: check-generated
 check-generated: install
 	@out=$$(mktemp -d) && trap 'rm -rf $$out' EXIT && \
-	$(subst _out=.,_out=$$out,$(PROTOC)) $(STUBS)/csi.proto $(STUBS)/storage.proto 2>/dev/null && \
+	$(subst _out=.,_out=$$out,$(PROTOC)) $(PROTOS) 2>/dev/null && \
 	for stub in $(notdir $(wildcard $(STUBS)/*_pb2*)); do \
 		diff -q $$out/$(STUBS)/$$stub $(STUBS)/$$stub || { echo "stubs differ from proto/: run make generate"; exit 1; }; \
 	done

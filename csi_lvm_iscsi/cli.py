@@ -5,60 +5,66 @@ A role's modules are imported when it starts, so that none carries the others' m
 
 import argparse
 import asyncio
+import contextlib
 import ipaddress
+import os
+import signal
 import sys
-from collections.abc import Iterator, Mapping
+import threading
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry
 
-from csi_lvm_iscsi import adopt, doctor
+from csi_lvm_iscsi import adopt, bootstrap, doctor
 from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.model.errors import DriverError
-from csi_lvm_iscsi.rpc import logs
+from csi_lvm_iscsi.records.keys import KeyDirectory
+from csi_lvm_iscsi.rpc import http, logs
 
-_KEY_BYTES = 16
-
-
-class KeyDirectory(Mapping[str, bytes]):
-    """The CHAP keys: a directory with a file per key, named by its id, as a mounted Kubernetes
-    secret is. Read at each use, so that rotation needs no restart."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __getitem__(self, key_id: str) -> bytes:
-        try:
-            key = (self._path / key_id).read_bytes().strip()
-        except OSError as error:
-            raise KeyError(key_id) from error
-        if len(key) < _KEY_BYTES:
-            raise DriverError(
-                f"CHAP key {self._path / key_id} is shorter than {_KEY_BYTES} bytes: passwords "
-                "made with it could be guessed. Replace it (`openssl rand -hex 32`)."
-            )
-        return key
-
-    def __iter__(self) -> Iterator[str]:
-        """Key ids are of letters and digits: an editor's backup is no key."""
-        return iter(sorted(path.name for path in self._path.glob("*") if path.name.isalnum()))
-
-    def __len__(self) -> int:
-        return len(list(iter(self)))
+_THREADS_SECONDS = 5.0
 
 
 def main() -> None:
     """Run the command; exits with 1 and a sentence where a role cannot start or go on."""
     arguments = _parser().parse_args()
     logs.configure(verbose=arguments.verbose)
-    registry = CollectorRegistry()
-    if arguments.metrics:
-        host, _, port = arguments.metrics.rpartition(":")
-        start_http_server(int(port), host or "0.0.0.0", registry)  # noqa: S104
     try:
-        asyncio.run(arguments.start(arguments, registry))
+        asyncio.run(_run(arguments))
     except DriverError as error:
         sys.exit(f"csi-lvm-iscsi {arguments.role}: {error}")
+    except asyncio.CancelledError:
+        sys.exit(f"csi-lvm-iscsi {arguments.role}: told to end before it was ready")
+
+
+async def _run(arguments: argparse.Namespace) -> None:
+    """Run the role, with its metrics and health served."""
+    starting = asyncio.current_task()
+    if starting is None:
+        raise AssertionError
+    # Until the role serves (rpc/server.py). Process 1, as in a container, ignores signals that it
+    # has no handler for (signal(7)).
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, starting.cancel)
+    registry = CollectorRegistry()
+    with contextlib.ExitStack() as stack:
+        if arguments.metrics:
+            host, port = arguments.metrics
+            stack.enter_context(http.serving(host, port, registry))
+        stack.callback(_end_soon)
+        await arguments.start(arguments, registry)
+
+
+def _end_soon() -> None:
+    """End this process in a moment, if it does not by itself: Python waits for its threads, and one
+    may be in the kernel with a disk that hangs. Every verb goes on from wherever it was left."""
+
+    def give_up() -> None:
+        sys.stderr.write("csi-lvm-iscsi: a thread hangs: ended all the same\n")
+        os._exit(1)
+
+    timer = threading.Timer(_THREADS_SECONDS, give_up)
+    timer.daemon = True
+    timer.start()
 
 
 async def _controller(arguments: argparse.Namespace, registry: CollectorRegistry) -> None:
@@ -111,6 +117,7 @@ async def _node(arguments: argparse.Namespace, registry: CollectorRegistry) -> N
         keys=KeyDirectory(arguments.chap_keys),
         state_directory=arguments.state_dir,
         zone=arguments.zone,
+        registration_directory=arguments.registration_dir,
     )
     await serve(settings, MeasuredRunner(ProcessRunner(), registry), registry)
 
@@ -119,7 +126,10 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--verbose", action="store_true", help="log each command that is run")
     common.add_argument(
-        "--metrics", metavar="[HOST]:PORT", help="serve Prometheus metrics there (default: not)"
+        "--metrics",
+        type=_host_port,
+        metavar="[HOST]:PORT",
+        help="serve /metrics for Prometheus and /healthz there (default: not)",
     )
     parser = argparse.ArgumentParser(
         prog="csi-lvm-iscsi", description="A CSI driver for LVM volumes over iSCSI."
@@ -154,7 +164,11 @@ def _parser() -> argparse.ArgumentParser:
     storage.set_defaults(start=_storage)
     storage.add_argument("--node-id", required=True, metavar="NAME", help="name of this host")
     storage.add_argument(
-        "--listen", required=True, metavar="ADDRESS:PORT", help="where to serve the controller"
+        "--listen",
+        required=True,
+        type=_listen_address,
+        metavar="ADDRESS:PORT",
+        help="where to serve the controller",
     )
     storage.add_argument(
         "--tls-dir",
@@ -227,11 +241,32 @@ def _parser() -> argparse.ArgumentParser:
     node.add_argument(
         "--zone", default="", type=_zone, metavar="ZONE", help="of this host, if there are zones"
     )
+    node.add_argument(
+        "--registration-dir",
+        type=Path,
+        metavar="DIR",
+        help="register with kubelet there: its plugins_registry (default: not)",
+    )
     _add_keys_and_state(node)
 
     adopt.add_to(roles, common)
+    bootstrap.add_to(roles, common)
     doctor.add_to(roles)
     return parser
+
+
+def _host_port(text: str) -> tuple[str, int]:
+    """An address, which may be an IPv6 one without brackets, and the port behind it."""
+    host, _, port = text.rpartition(":")
+    if not port.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} has no port: write it like 10.77.0.11:9740")
+    return host.strip("[]"), int(port)
+
+
+def _listen_address(text: str) -> str:
+    """As gRPC takes it: an IPv6 address in brackets."""
+    host, port = _host_port(text)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _percent(text: str) -> float:

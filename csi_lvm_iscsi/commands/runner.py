@@ -39,6 +39,12 @@ _PACKAGES = {
     "xfs_growfs": "xfsprogs",
 }
 
+# With the container of a role its cgroup is killed, whatever runs in it: runc does so where it has
+# the host's processes, the kernel where memory is short (memory.oom.group). An lvm that is killed
+# may leave its pool suspended. 0 is whoever writes (Linux, kernel/cgroup/cgroup.c).
+_LEAVE_CONTAINER = '{ echo 0 >/sys/fs/cgroup/cgroup.procs; } 2>/dev/null; exec "$@"'
+_NOT_FOUND = 127  # dash(1), of a program that is not there
+
 _Output = asyncio.Future[tuple[bytes, bytes]]
 
 
@@ -141,10 +147,7 @@ class ProcessRunner:
                 env={**os.environ, **self._environment},
             )
         except OSError as error:
-            raise DriverError(
-                f"`{command[0]}` cannot be started ({error.strerror}): install the package "
-                f"{_PACKAGES.get(command[0], 'that has it')}, or correct PATH, then call again."
-            ) from error
+            raise _cannot_start(command[0], error.strerror or "") from error
         talking = asyncio.ensure_future(process.communicate())
         try:
             async with asyncio.timeout(seconds):
@@ -165,6 +168,8 @@ class ProcessRunner:
             stderr.decode(errors="replace"),
         )
         _log.debug("command", command=completed.command, code=completed.code)
+        if command != argv and completed.code == _NOT_FOUND:
+            raise _cannot_start(argv[0], "not found on the host")
         return completed.expected(expect)
 
     async def _part_with(
@@ -177,6 +182,13 @@ class ProcessRunner:
             # asyncio kills the process of a transport that nobody refers to any more.
             self._left_running.add(talking)
             talking.add_done_callback(self._left_running.discard)
+
+
+def _cannot_start(program: str, why: str) -> DriverError:
+    return DriverError(
+        f"`{program}` cannot be started ({why}): install the package "
+        f"{_PACKAGES.get(program, 'that has it')}, or correct PATH, then call again."
+    )
 
 
 async def _kill(process: asyncio.subprocess.Process) -> None:
@@ -202,4 +214,5 @@ def _enter_host() -> tuple[str, ...]:
         ) from error
     if inside:
         return ()
-    return ("nsenter", "--target=1", "--mount", "--ipc", "--")
+    enter = ("nsenter", "--target=1", "--mount", "--ipc", "--cgroup", "--")
+    return (*enter, "sh", "-c", _LEAVE_CONTAINER, "sh")

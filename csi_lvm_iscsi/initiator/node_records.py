@@ -61,9 +61,7 @@ class NodeRecords:
         Not the host's /etc/iscsi/initiatorname.iscsi: cloned hosts have the same there.
         """
         if not self._directory.is_dir():
-            raise DriverError(
-                f"This node has no {self._directory}: install the package open-iscsi on it."
-            )
+            raise DriverError("This node has no /etc/iscsi: install the package open-iscsi on it.")
         path = self._directory / "ifaces" / self._interface
         content = (
             "# BEGIN RECORD 2.0\n"

@@ -67,8 +67,11 @@ class Mounts:
 
     async def mount(self, *arguments: str, seconds: float = _SECONDS) -> None:
         """Mount, with the arguments that mount takes. Raises FailedPrecondition where it fails."""
+        # For options that are for user space only, such as _netdev, libmount keeps a table in /run,
+        # which a container cannot write: mount(8) would then exit with 16, with it mounted.
+        command = ("mount", "--no-mtab", *arguments)
         try:
-            await self._runner.run("mount", *arguments, where=Where.HERE, seconds=seconds)
+            await self._runner.run(*command, where=Where.HERE, seconds=seconds)
         except CommandFailed as error:
             raise FailedPrecondition(
                 f"{error}. The kernel's log (dmesg) tells more; correct that, then call again."

@@ -32,6 +32,7 @@ from csi_lvm_iscsi.node.expansion import Expansion
 from csi_lvm_iscsi.node.filesystems import FileSystems
 from csi_lvm_iscsi.node.metrics import node_metrics
 from csi_lvm_iscsi.node.mounts import Mounts
+from csi_lvm_iscsi.node.registration import Registration
 from csi_lvm_iscsi.node.staged import Staged
 from csi_lvm_iscsi.node.staging import Staging
 from csi_lvm_iscsi.node.volume_paths import VolumePaths
@@ -60,6 +61,7 @@ class Settings:
     keys: Mapping[str, bytes]
     state_directory: Path
     zone: str = ""
+    registration_directory: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,10 @@ async def serve(settings: Settings, runner: Runner, registry: CollectorRegistry)
         csi_pb2_grpc.add_IdentityServicer_to_server(IdentityService(zones=bool(settings.zone)), to)
         csi_pb2_grpc.add_NodeServicer_to_server(node, to)
 
-    await server.serve(settings.endpoint, add_services, registry, beside=flows.path_upkeep.run)
+    beside = [flows.path_upkeep.run]
+    if settings.registration_directory is not None:
+        beside.append(Registration(settings.registration_directory, settings.endpoint).run)
+    await server.serve(settings.endpoint, add_services, registry, beside=beside)
 
 
 class NodeService(csi_pb2_grpc.NodeServicer):

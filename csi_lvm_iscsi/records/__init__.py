@@ -1,1 +1,1 @@
-"""Small files that survive a power cut: the durable intent of `storage` and `node`."""
+"""Small files: durable intent of `storage` and `node`, which survives a power cut; CHAP keys."""

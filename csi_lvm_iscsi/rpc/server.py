@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import stat
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 
 import grpc
@@ -33,22 +33,16 @@ async def serve(
     add_services: Callable[[aio.Server], None],
     registry: CollectorRegistry,
     credentials: grpc.ServerCredentials | None = None,
-    beside: Callable[[], Coroutine[None, None, None]] | None = None,
+    beside: Sequence[Callable[[], Coroutine[None, None, None]]] = (),
 ) -> None:
     """Serve `endpoint`, `unix:///path` or `host:port`, until SIGTERM or SIGINT.
 
-    `beside` runs as long as the server does, and not before the endpoint is ours alone; an error
-    of it ends the server. Calls that have begun are answered first, for 20 seconds at most. Raises
-    DriverError where the endpoint cannot be served.
+    `beside` run as long as the server does, and not before the endpoint is ours alone; an error
+    of one ends the server. Calls that have begun go on first, for 40 s at most. Raises DriverError
+    where the endpoint cannot be served.
     """
     interceptor = CallInterceptor(registry)
-    server = aio.server(interceptors=[interceptor], options=_OPTIONS)
-    add_services(server)
-    if endpoint.startswith("unix://"):
-        os.umask(0o077)  # whoever reaches the socket is obeyed
-        _clear_socket(Path(endpoint.removeprefix("unix://")))
-    _bind(server, endpoint, credentials)
-    await server.start()
+    server = await listen(endpoint, add_services, [interceptor], credentials)
     _log.info("serving", endpoint=endpoint)
     try:
         await _until_told(beside)
@@ -59,14 +53,30 @@ async def serve(
                 await interceptor.finish()
 
 
-async def _until_told(beside: Callable[[], Coroutine[None, None, None]] | None) -> None:
-    """Wait for SIGTERM or SIGINT. Raises what `beside` raises."""
+async def listen(
+    endpoint: str,
+    add_services: Callable[[aio.Server], None],
+    interceptors: Sequence[aio.ServerInterceptor] = (),
+    credentials: grpc.ServerCredentials | None = None,
+) -> aio.Server:
+    """Start a server, and return it. Raises DriverError where the endpoint cannot be served."""
+    server = aio.server(interceptors=interceptors, options=_OPTIONS)
+    add_services(server)
+    if endpoint.startswith("unix://"):
+        os.umask(0o077)  # whoever reaches the socket is obeyed
+        _clear_socket(Path(endpoint.removeprefix("unix://")))
+    _bind(server, endpoint, credentials)
+    await server.start()
+    return server
+
+
+async def _until_told(beside: Sequence[Callable[[], Coroutine[None, None, None]]]) -> None:
+    """Wait for SIGTERM or SIGINT. Raises what one of `beside` raises."""
     told = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, told.set)
     tasks: set[asyncio.Task[object]] = {asyncio.create_task(told.wait())}
-    if beside is not None:
-        tasks.add(asyncio.create_task(beside()))
+    tasks.update(asyncio.create_task(each()) for each in beside)
     ended, running = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in running:
         task.cancel()

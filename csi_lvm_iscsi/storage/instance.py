@@ -11,7 +11,7 @@ _WAIT_SECONDS = 30.0
 _MARK = "CSI_LVM_ISCSI_LOCK"
 # lvm, maybe on its way into the host's namespaces; not a daemon that lvm starts, such as dmeventd,
 # which has the mark too, and stays.
-_PROGRAMS = ("lvm", "nsenter")
+_PROGRAMS = ("lvm", "nsenter", "sh")
 _PROC = Path("/proc")
 
 

@@ -136,7 +136,7 @@ class Publications:
                 "There is no CHAP key on the storage host: put one into the directory given by "
                 "--chap-keys."
             )
-        return max(self._keys)
+        return list(self._keys)[-1]
 
 
 def _check_same(volume_id: str, grant: Grant, *, read_only: bool, shared: bool) -> None:

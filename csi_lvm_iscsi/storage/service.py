@@ -1,7 +1,5 @@
 """The service of proto/storage.proto: protobuf to model and back, one operation per volume."""
 
-import asyncio
-
 from grpc import aio
 from prometheus_client import CollectorRegistry
 
@@ -52,13 +50,8 @@ async def serve(settings: Settings, runner: Runner, registry: CollectorRegistry)
     def add_services(grpc_server: aio.Server) -> None:
         storage_pb2_grpc.add_StorageServicer_to_server(service, grpc_server)
 
-    async def beside() -> None:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(upkeep.run())
-            tasks.create_task(parts.wiper.run())
-            tasks.create_task(parts.extender.run())
-
     credentials = tls.server_credentials(settings.tls_directory)
+    beside = (upkeep.run, parts.wiper.run, parts.extender.run)
     await server.serve(settings.listen, add_services, registry, credentials, beside)
 
 

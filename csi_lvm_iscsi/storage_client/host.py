@@ -1,5 +1,6 @@
 """A storage host as its clients see it: the verbs of proto/storage.proto, in model values."""
 
+import asyncio
 import json
 import time
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.model.errors import Unavailable
 from csi_lvm_iscsi.model.publications import Publication
 from csi_lvm_iscsi.model.volumes import Pool, Snapshot, Volume
-from csi_lvm_iscsi.rpc import messages, server
+from csi_lvm_iscsi.rpc import messages, server, tls
 from csi_lvm_iscsi.rpc.errors import error_of
 from csi_lvm_iscsi.rpc.interceptor import NO_RETRY
 from csi_lvm_iscsi.rpc.pb import storage_pb2, storage_pb2_grpc
@@ -67,24 +68,45 @@ class HostEntry:
     """What is near it and fails with it; empty: there are no zones."""
 
 
-class StorageHost:
-    """The client of one storage host. Each verb raises the error that the host answered with, or
-    Unavailable where it did not answer."""
-
+class _Connection:
     def __init__(self, entry: HostEntry, credentials: grpc.ChannelCredentials) -> None:
-        self.entry = entry
-        channel = aio.secure_channel(
+        self.credentials = credentials
+        self.channel = aio.secure_channel(
             entry.address,
             credentials,
             # The certificate names the host, whatever its address is today.
             options=[("grpc.ssl_target_name_override", entry.name), *CHANNEL_OPTIONS],
         )
-        self._stub = storage_pb2_grpc.StorageStub(channel)
+        self.stub = storage_pb2_grpc.StorageStub(self.channel)
+
+
+class StorageHost:
+    """The client of one storage host. Each verb raises the error that the host answered with, or
+    Unavailable where it did not answer."""
+
+    def __init__(self, entry: HostEntry, credentials: tls.ClientCredentials) -> None:
+        self.entry = entry
+        self._credentials = credentials
+        self._connection: _Connection | None = None
+        self._closing: set[asyncio.Task[None]] = set()
         self.is_up: bool | None = None
         """Whether it answered the last call; None: there was none."""
         self.answered_at = 0.0
         """When it last answered: seconds since 1970."""
         self._hashes = {names.volume_group_hash(uuid) for uuid in entry.volume_group_uuids}
+
+    @property
+    def _stub(self) -> storage_pb2_grpc.StorageStub:
+        """Over a channel with the certificates of now; calls under way go on over the former."""
+        credentials = self._credentials.current()
+        connection = self._connection
+        if connection is None or connection.credentials is not credentials:
+            if connection is not None:
+                closing = asyncio.ensure_future(connection.channel.close(_CHANGE_SECONDS))
+                self._closing.add(closing)
+                closing.add_done_callback(self._closing.discard)
+            connection = self._connection = _Connection(self.entry, credentials)
+        return connection.stub
 
     def owns(self, volume_id: str) -> bool:
         """Whether a volume with this id can only be on this host."""

@@ -22,7 +22,7 @@ class Inventory:
 
     def __init__(self, path: Path, tls_directory: Path) -> None:
         entries, nodes = _read(path)
-        credentials = tls.client_credentials(tls_directory)
+        credentials = tls.ClientCredentials(tls_directory)
         self.hosts = [StorageHost(entry, credentials) for entry in entries]
         self._nodes = nodes
 

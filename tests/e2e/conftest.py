@@ -11,7 +11,7 @@ import pytest
 
 from tests.e2e.driver import Driver
 from tests.e2e.guest.guest import HOST_MEMORY_MIB
-from tests.e2e.lab import prerequisites
+from tests.e2e.lab import csi, prerequisites
 from tests.e2e.lab.errors import LabError
 from tests.e2e.lab.lab import DEFAULT_DIRECTORY, Lab
 from tests.e2e.leftovers import clear, leftovers
@@ -33,9 +33,15 @@ def lab(worker_id: str) -> Iterator[Lab]:
 
 
 @pytest.fixture
-def driver(lab: Lab) -> Iterator[Driver]:
+def call() -> Callable[[str, str, str], str]:
+    """What makes CSI calls: this process, which is in the lab's network."""
+    return csi.call
+
+
+@pytest.fixture
+def driver(lab: Lab, call: Callable[[str, str, str], str]) -> Iterator[Driver]:
     """The driver, with nothing left of its work when the test ends."""
-    driver = Driver(lab)
+    driver = Driver(lab, call)
     yield driver
     try:
         left = leftovers(lab)

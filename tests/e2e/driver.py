@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from tests.e2e.lab.csi import CallFailed, call
+from tests.e2e.lab.csi import CallFailed
+from tests.e2e.lab.csi import call as csi_call
 from tests.e2e.lab.host import Host
 from tests.e2e.lab.lab import Lab
 
@@ -81,10 +82,11 @@ class Volume:
 
 
 class Driver:
-    """The driver's CSI sockets. The process must be inside the lab's network."""
+    """The driver's CSI sockets. What makes the calls must be inside the lab's network."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, call: Callable[[str, str, str], str] = csi_call) -> None:
         self._lab = lab
+        self._make = call
 
     def controller(self, method: str, **request: Any) -> dict[str, Any]:  # noqa: ANN401
         """Call the controller."""
@@ -97,7 +99,7 @@ class Driver:
     def _call(self, host: str, role: str, method: str, request: dict[str, Any]) -> dict[str, Any]:
         address = self._lab.host(host).csi_address(role)
         try:
-            answer: dict[str, Any] = json.loads(call(address, method, json.dumps(request)))
+            answer: dict[str, Any] = json.loads(self._make(address, method, json.dumps(request)))
         except CallFailed as error:
             details = json.loads(str(error))
             raise Refused(details["code"], details["message"]) from None

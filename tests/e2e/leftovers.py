@@ -47,7 +47,7 @@ CLEAR_COMPUTE = """
 umount -l "$1"/published/* "$1"/staging/*
 dmsetup remove --force $(dmsetup ls | grep -o '^CSILVM[^[:space:]]*')
 iscsiadm -m node -u
-rm -rf "$1" /etc/iscsi/nodes/* /var/lib/csi-lvm-iscsi/staged/*
+rm -rf "$1"/* /etc/iscsi/nodes/* /var/lib/csi-lvm-iscsi/staged/*
 """
 
 

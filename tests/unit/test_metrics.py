@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from unittest.mock import Mock
 
 import grpc
 import pytest
@@ -18,6 +19,7 @@ from csi_lvm_iscsi.model.volumes import Pool
 from csi_lvm_iscsi.node.metrics import node_metrics
 from csi_lvm_iscsi.rpc import metrics
 from csi_lvm_iscsi.rpc.interceptor import CallInterceptor
+from csi_lvm_iscsi.rpc.tls import ClientCredentials
 from csi_lvm_iscsi.storage.metrics import UpkeepState, storage_metrics
 from csi_lvm_iscsi.storage_client.host import HostEntry, StorageHost
 
@@ -35,7 +37,9 @@ UPKEEP = UpkeepState(
 
 
 def unreachable() -> StorageHost:
-    return StorageHost(HostEntry("storage-1", "127.0.0.1:1", ()), grpc.ssl_channel_credentials())
+    credentials = Mock(spec=ClientCredentials)
+    credentials.current.return_value = grpc.ssl_channel_credentials()
+    return StorageHost(HostEntry("storage-1", "127.0.0.1:1", ()), credentials)
 
 
 def answered() -> StorageHost:

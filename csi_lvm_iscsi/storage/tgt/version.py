@@ -1,6 +1,7 @@
 """The version of the tgtd that runs, and what follows from it."""
 
 import re
+from pathlib import Path
 
 import structlog
 
@@ -19,8 +20,9 @@ _log = structlog.get_logger()
 class RunningVersion:
     """The version of the tgtd that runs, to be asked when it is found running."""
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runner, proc: Path = Path("/proc")) -> None:
         self._runner = runner
+        self._proc = proc
         self._number: tuple[int, ...] = ()
 
     def discards(self) -> bool:
@@ -32,8 +34,8 @@ class RunningVersion:
         another one by now, after an upgrade. In the mount namespace of the process, whose libraries
         it needs. One that does not tell is logged, and passes for an old one."""
         number: tuple[int, ...] = ()
-        program = f"/proc/{pid}/exe"
         try:
+            program = f"/proc/{self._own_pid(pid)}/exe"
             completed = await self._runner.run(
                 *("nsenter", f"--target={pid}", "--mount", "--", program, "--version"),
                 where=Where.HERE,
@@ -43,6 +45,13 @@ class RunningVersion:
         except (DriverError, OSError) as error:
             _log.warning("version of tgtd unknown: volumes take no discards", error=str(error))
         self._number = number
+
+    def _own_pid(self, pid: int) -> int:
+        """The id of a process in its own PID namespace, which /proc of its mounts has it by: in a
+        container it is another (proc_pid_status(5), NSpid)."""
+        status = (self._proc / str(pid) / "status").read_text()
+        found = re.search(r"^NSpid:.*?(\d+)$", status, re.MULTILINE)
+        return int(found[1]) if found else pid
 
 
 def parse_version(text: str) -> tuple[int, ...]:

@@ -17,7 +17,13 @@ from tests.e2e.lab.topology import DataNetwork
 
 
 def up(lab: Lab, options: argparse.Namespace) -> int:
-    lab.up(options.storage, options.compute, bare=options.bare, report=_say)
+    lab.up(
+        options.storage,
+        options.compute,
+        bare=options.bare,
+        contained=options.contained,
+        report=_say,
+    )
     return 0
 
 
@@ -151,6 +157,7 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--storage", type=int, default=1, metavar="N", help="storage hosts (1)")
     added.add_argument("--compute", type=int, default=2, metavar="N", help="compute hosts (2)")
     added.add_argument("--bare", action="store_true", help="without the driver's roles")
+    added.add_argument("--contained", action="store_true", help="roles and tgtd in containers")
     command("status", status, "show the hosts and what is up in them")
     added = host_command("exec", run_command, "run a command in a host, without a shell")
     added.add_argument("argv", nargs="+", metavar="COMMAND", help="after --")

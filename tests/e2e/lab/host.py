@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from tests.e2e.lab import containers
 from tests.e2e.lab.errors import HostGone, LabError
 from tests.e2e.lab.machine import Machine
 from tests.e2e.lab.network import Network
@@ -57,12 +58,15 @@ class Host:
 
     # What it is made of
 
-    def create(self, *, bare: bool, memory_mib: int | None = None) -> None:
+    def create(self, *, bare: bool, contained: bool, memory_mib: int | None = None) -> None:
         """Make its files: empty disks, and the scripts of its services."""
         for directory in (self.config, self._scripts, self.directory / "log"):
             directory.mkdir(parents=True, exist_ok=True)
         for service in services(self.identity, bare=bare):
-            (self._scripts / service.name).write_text(service.script())
+            started = containers.contained(service) if contained else service
+            (self._scripts / service.name).write_text(started.script())
+        if contained:
+            (self.directory / "contained").touch()
         _make_sparse(self._system_disk, SYSTEM_DISK_MIB)
         command = ["mkfs.ext4", "-q", str(self._system_disk)]
         subprocess.run(command, check=True, timeout=60)

@@ -93,6 +93,16 @@ prepare_compute() {
         >/etc/iscsi/initiatorname.iscsi
 }
 
+# What kubelet's host has for containers; their own part is container.sh.
+prepare_containers() {
+    mount --make-rshared / # as systemd does
+    mount -t cgroup2 cgroup2 /sys/fs/cgroup
+    mkdir -p /run/lab/containers /run/csi-lvm-iscsi/{tgtd,registry} /run/test
+    mount --bind /run/lab/containers /run/lab/containers
+    mount --make-private /run/lab/containers
+    ln -s /run/csi-lvm-iscsi/tgtd /run/tgtd # for the tests' tgtadm
+}
+
 # Run a service's script again whenever it ends, after a pause that grows if it keeps ending.
 # The file of its name under /run/lab/services: its process id and the number of restarts.
 respawn() {
@@ -120,6 +130,7 @@ configure_host
 mount_system_disk
 step "preparing ${LAB_HOST%-*}"
 "prepare_${LAB_HOST%-*}"
+[ ! -e "$LAB_DIR/contained" ] || prepare_containers
 step "starting services"
 trap - ERR
 for script in "$LAB_DIR"/services/*; do

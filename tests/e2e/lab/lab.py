@@ -78,12 +78,14 @@ class Lab:
         compute: int = 2,
         *,
         bare: bool = False,
+        contained: bool = False,
         memory_mib: Mapping[str, int] | None = None,
         report: Callable[[str], None] = print,
     ) -> None:
         """Make and boot a new lab, and return when everything in it is ready.
 
-        With `bare` the driver's roles are left out. `memory_mib` is for hosts, by name, that are
+        With `bare` the driver's roles are left out; `contained`: they and tgtd run in containers.
+        `memory_mib` is for hosts, by name, that are
         to have another size than is usual. What a killed `up` left is removed first; a
         lab that is up is an error. After an error the hosts stay for inspection, until `down` or
         the next `up`.
@@ -100,7 +102,10 @@ class Lab:
             hosts = [self._host(name) for name in names]
             sizes = memory_mib or {}
             _in_parallel(
-                lambda host: host.create(bare=bare, memory_mib=sizes.get(host.name)), hosts
+                lambda host: host.create(
+                    bare=bare, contained=contained, memory_mib=sizes.get(host.name)
+                ),
+                hosts,
             )
             self._write_keys(hosts)
             progress(f"booting {', '.join(host.name for host in hosts)}")

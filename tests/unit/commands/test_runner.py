@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from csi_lvm_iscsi.commands import runner
 from csi_lvm_iscsi.commands.runner import CommandFailed, ProcessRunner, Where
 from csi_lvm_iscsi.commands.waiting import until
 from csi_lvm_iscsi.model.errors import DriverError, TookTooLong
@@ -75,3 +76,17 @@ async def test_a_missing_program_is_told_with_its_package(monkeypatch: pytest.Mo
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(DriverError, match=r"`mkfs.xfs` cannot be started.*package xfsprogs"):
         await ProcessRunner().run("mkfs.xfs", where=Where.HERE, seconds=10)
+
+
+async def test_a_program_that_the_host_lacks_is_told_with_its_package(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """From a container: what enters the host is there, and says 127 of the program."""
+    enter = ("sh", "-c", runner._LEAVE_CONTAINER, "sh")
+    monkeypatch.setattr(runner, "_enter_host", lambda: enter)
+    completed = await ProcessRunner().run("echo", "a b", where=Where.HOST, seconds=10)
+    assert completed.stdout == "a b\n"
+    assert completed.argv == ("echo", "a b")
+    monkeypatch.setitem(runner._PACKAGES, "no-such-lvm", "lvm2")
+    with pytest.raises(DriverError, match=r"`no-such-lvm` cannot be started .*package lvm2"):
+        await ProcessRunner().run("no-such-lvm", where=Where.HOST, seconds=10, expect=range(256))

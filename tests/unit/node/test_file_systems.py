@@ -192,7 +192,8 @@ async def test_every_bind_of_a_read_only_file_system_is_read_only(tmp_path: Path
             published(), host.staging, host.target, EXT4_READER, read_only=False
         )
     assert host.commands[-1] == (
-        *("mount", "--bind", "--options", "ro", str(host.staging), str(host.target)),
+        *("mount", "--no-mtab", "--bind", "--options", "ro"),
+        *(str(host.staging), str(host.target)),
     )
 
 

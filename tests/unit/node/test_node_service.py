@@ -40,7 +40,7 @@ async def test_a_mount_without_a_type_is_ext4(tmp_path: Path) -> None:
     host = Host(tmp_path, "blank", "blank")
     async with host.running():
         await service(host).NodeStageVolume(stage_request(host), None)
-    assert host.commands[-1][:3] == ("mount", "--types", "ext4")
+    assert host.commands[-1][:4] == ("mount", "--no-mtab", "--types", "ext4")
 
 
 @pytest.mark.parametrize(

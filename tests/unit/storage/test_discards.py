@@ -49,7 +49,18 @@ class Says:
 
 DEBIANS = (0, "1.0.85\n", "")
 NEWER = (0, "1.0.97\n", "")
+# What /proc has of a tgtd of the host, and of one in a container.
+NSPID = "Name:\ttgtd\nNSpid:\t7\nNSpgid:\t7\n"
+NSPID_CONTAINER = "Name:\ttgtd\nNSpid:\t927\t22\nNSpgid:\t927\t21\n"
 GONE = (1, "", "nsenter: cannot open /proc/7/ns/mnt: No such file or directory\n")
+
+
+@pytest.fixture
+def proc(tmp_path: Path) -> Path:
+    for pid, status in {6: NSPID, 7: NSPID, 927: NSPID_CONTAINER}.items():
+        (tmp_path / "proc" / str(pid)).mkdir(parents=True)
+        (tmp_path / "proc" / str(pid) / "status").write_text(status)
+    return tmp_path / "proc"
 
 
 @pytest.mark.parametrize(
@@ -69,30 +80,39 @@ def test_what_is_no_version() -> None:
     ("said", "discards"),
     [("1.0.85", False), ("1.0.89", False), ("1.0.90", True), ("1.0.100", True), ("1.1.0", True)],
 )
-async def test_discards_came_with_1_0_90(said: str, discards: bool) -> None:  # noqa: FBT001
-    version = RunningVersion(Says((0, said, "")))
+async def test_discards_came_with_1_0_90(proc: Path, said: str, *, discards: bool) -> None:
+    version = RunningVersion(Says((0, said, "")), proc)
     assert not version.discards()
     await version.ask(7)
     assert version.discards() is discards
 
 
-async def test_each_life_is_asked_of_its_own_program() -> None:
-    says = Says(NEWER, DEBIANS, NEWER)
-    version = RunningVersion(says)
+async def test_each_life_is_asked_of_its_own_program(proc: Path) -> None:
+    says = Says(NEWER, DEBIANS)
+    version = RunningVersion(says, proc)
     seen = []
-    for pid in (7, 8, 9):
+    for pid in (7, 927):
         await version.ask(pid)
         seen.append(version.discards())
-    assert seen == [True, False, True]
-    assert [argv[-2] for argv in says.asked] == ["/proc/7/exe", "/proc/8/exe", "/proc/9/exe"]
+    assert seen == [True, False]
+    # In a container the process has another id, in its own /proc.
+    assert [(argv[1], argv[-2]) for argv in says.asked] == [
+        ("--target=7", "/proc/7/exe"),
+        ("--target=927", "/proc/22/exe"),
+    ]
 
 
-@pytest.mark.parametrize("answer", [GONE, (0, "nonsense", "")])
-async def test_a_version_that_cannot_be_read_is_an_old_one(answer: tuple[int, str, str]) -> None:
-    version = RunningVersion(Says(NEWER, answer))
+@pytest.mark.parametrize(
+    ("answer", "pid"), [(GONE, 7), ((0, "nonsense", ""), 7), (NEWER, 8)], ids=["1", "2", "ended"]
+)
+async def test_a_version_that_cannot_be_read_is_an_old_one(
+    proc: Path, answer: tuple[int, str, str], pid: int
+) -> None:
+    version = RunningVersion(Says(NEWER, answer), proc)
     await version.ask(6)
+    assert version.discards()
     with capture_logs() as logs:
-        await version.ask(7)
+        await version.ask(pid)
     assert not version.discards()
     assert [entry["event"] for entry in logs] == [
         "version of tgtd unknown: volumes take no discards"
@@ -168,9 +188,9 @@ class OneTarget:
 @pytest.mark.parametrize("answer", [DEBIANS, NEWER])
 @pytest.mark.parametrize("device", [Device(PATH, 8 * MIB, discards=d) for d in (True, False)])
 async def test_the_unit_takes_discards_where_all_do(
-    answer: tuple[int, str, str], device: Device
+    proc: Path, answer: tuple[int, str, str], device: Device
 ) -> None:
-    version = RunningVersion(Says(answer))
+    version = RunningVersion(Says(answer), proc)
     await version.ask(7)
     management = OneTarget()
     tgtd = Tgtd(management, discards=version.discards)
