@@ -35,7 +35,9 @@ async def serve(
     add_services: Callable[[aio.Server], None],
     registry: CollectorRegistry,
     credentials: grpc.ServerCredentials | None = None,
+    *,
     beside: Sequence[Callable[[], Coroutine[None, None, None]]] = (),
+    interceptors: Sequence[aio.ServerInterceptor] = (),
 ) -> None:
     """Serve `endpoint`, `unix:///path` or `host:port`, until SIGTERM or SIGINT.
 
@@ -44,10 +46,10 @@ async def serve(
     5 s later at the latest. Raises DriverError where the endpoint cannot be served.
     """
     interceptor = CallInterceptor(registry)
-    server = await listen(endpoint, add_services, [interceptor], credentials)
+    server = await listen(endpoint, add_services, [interceptor, *interceptors], credentials)
     _log.info("serving", endpoint=endpoint)
     try:
-        await _until_told(beside)
+        await until_told(beside)
     finally:
         _end_within(2 * _GRACE_SECONDS + _MARGIN_SECONDS)
         await server.stop(_GRACE_SECONDS)
@@ -73,7 +75,7 @@ async def listen(
     return server
 
 
-async def _until_told(beside: Sequence[Callable[[], Coroutine[None, None, None]]]) -> None:
+async def until_told(beside: Sequence[Callable[[], Coroutine[None, None, None]]]) -> None:
     """Wait for SIGTERM or SIGINT. Raises what one of `beside` raises."""
     told = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

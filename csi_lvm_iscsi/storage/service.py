@@ -9,6 +9,7 @@ from csi_lvm_iscsi.model.errors import NotFound
 from csi_lvm_iscsi.model.in_flight import InFlight
 from csi_lvm_iscsi.model.volumes import Snapshot, Volume
 from csi_lvm_iscsi.rpc import messages, metrics, server, tls
+from csi_lvm_iscsi.rpc.addressee import AddresseeInterceptor
 from csi_lvm_iscsi.rpc.pb import storage_pb2, storage_pb2_grpc
 from csi_lvm_iscsi.storage.metrics import storage_metrics
 from csi_lvm_iscsi.storage.pools import Place, check_places
@@ -54,7 +55,14 @@ async def serve(settings: Settings, runner: Runner, registry: CollectorRegistry)
 
     credentials = tls.server_credentials(settings.tls_directory)
     beside = (upkeep.run, parts.wiper.run, parts.extender.run)
-    await server.serve(settings.listen, add_services, registry, credentials, beside)
+    await server.serve(
+        settings.listen,
+        add_services,
+        registry,
+        credentials,
+        beside=beside,
+        interceptors=[AddresseeInterceptor(settings.host)],
+    )
 
 
 class StorageService(storage_pb2_grpc.StorageServicer):
