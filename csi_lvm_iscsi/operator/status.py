@@ -10,6 +10,8 @@ from csi_lvm_iscsi.storage_client.api_server import Object
 from csi_lvm_iscsi.storage_client.storage_node import StorageNode
 
 READY, POOLS_HEALTHY, CONFLICT = "Ready", "PoolsHealthy", "VolumeGroupConflict"
+_UNKNOWN = "Unknown"
+_BAD = {READY: "False", POOLS_HEALTHY: "False", CONFLICT: "True"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,7 @@ class Condition:
     @property
     def is_bad(self) -> bool:
         """Whether an admin must know."""
-        return self.status == ("True" if self.kind == CONFLICT else "False")
+        return self.status == _BAD[self.kind]
 
 
 def conditions(seen: HostStatus | DriverError, conflicts: Sequence[str]) -> tuple[Condition, ...]:
@@ -41,7 +43,7 @@ def conditions(seen: HostStatus | DriverError, conflicts: Sequence[str]) -> tupl
         unknown = "The host does not answer; what is told of its pools is as of before."
         return (
             Condition(READY, "False", reason, str(seen)),
-            Condition(POOLS_HEALTHY, "Unknown", "Unreachable", unknown),
+            Condition(POOLS_HEALTHY, _UNKNOWN, "Unreachable", unknown),
             claims,
         )
     ready = (
@@ -58,13 +60,18 @@ def conditions(seen: HostStatus | DriverError, conflicts: Sequence[str]) -> tupl
     return ready, pools, claims
 
 
-def changed(node: StorageNode, now: Sequence[Condition]) -> Iterator[tuple[Condition, bool]]:
-    """The conditions that are others than before, and whether there was one before."""
+def news(node: StorageNode, now: Sequence[Condition]) -> Iterator[Condition]:
+    """The conditions that an admin is to be told of: those that are bad and were not so before, and
+    those that are good again."""
     before = _by_kind(node)
     for each in now:
-        old = before.get(each.kind)
-        if old is None or (old["status"], old["reason"]) != (each.status, each.reason):
-            yield each, old is not None
+        old = before.get(each.kind, {"status": "", "reason": ""})
+        is_again_good = old["status"] == _BAD[each.kind] and each.status not in (
+            _UNKNOWN,
+            old["status"],
+        )
+        if is_again_good or (each.is_bad and old["reason"] != each.reason):
+            yield each
 
 
 def status_of(

@@ -129,9 +129,8 @@ class StorageNodes:
         now = status.conditions(seen, claims.conflicts)
         wanted = status.status_of(node, seen, addresses.get(node.name, ""), now, timestamp())
         if patch := status.difference(node, wanted):
-            for each, had_one in status.changed(node, now):
-                if each.is_bad or (had_one and each.status != "Unknown"):
-                    await self._tell(node, each.reason, each.message, warning=each.is_bad)
+            for each in status.news(node, now):
+                await self._tell(node, each.reason, each.message, warning=each.is_bad)
             await self._merge(node, {"status": patch}, version, "/status")
 
     async def _write_spec(self, node: StorageNode, groups: Groups) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 from aiohttp import web
 
 Object = dict[str, Any]
-_REASONS = {404: "NotFound", 409: "Conflict", 410: "Expired"}
+_REASONS = {403: "Forbidden", 404: "NotFound", 409: "Conflict", 410: "Expired"}
 _DEFAULTS = {"storagenodes": {"schedulable": True, "retired": False}}
 
 
@@ -28,6 +28,7 @@ class FakeApi:
         self.collections: dict[str, dict[str, Object]] = {}
         self.requests: list[tuple[str, str]] = []
         self.down = False
+        self.refused: set[str] = set()
         self._versions = itertools.count(1000)
         self._version = next(self._versions)
         self._oldest = 0
@@ -67,6 +68,8 @@ class FakeApi:
                 request.transport.abort()
             raise web.HTTPServiceUnavailable
         collection, name, part = _parts(request.path)
+        if collection in self.refused:
+            return web.json_response(_Refused(HTTPStatus.FORBIDDEN, "no right").status, status=403)
         if request.query.get("watch"):
             return await self._watch(request, collection)
         try:
@@ -85,7 +88,7 @@ class FakeApi:
                 return {"kind": "List", "metadata": version, "items": items}
             case "POST":
                 metadata = body["metadata"]
-                made = metadata.setdefault("name", metadata.get("generateName", "") + "x1")
+                made = metadata.setdefault("name", f"{metadata.get('generateName')}{self._version}")
                 if made in objects and "generateName" not in metadata:
                     raise _Refused(HTTPStatus.CONFLICT, f'"{made}" already exists')
                 return await self._put(collection, made, {}, body, "")
