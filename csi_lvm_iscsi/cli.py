@@ -15,7 +15,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from csi_lvm_iscsi import adopt, bootstrap, doctor
+from csi_lvm_iscsi import adopt, bootstrap, doctor, operator
 from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.model.errors import DriverError
 from csi_lvm_iscsi.records.keys import KeyDirectory
@@ -69,9 +69,25 @@ def _end_soon() -> None:
 
 async def _controller(arguments: argparse.Namespace, registry: CollectorRegistry) -> None:
     from csi_lvm_iscsi.controller.service import serve
-    from csi_lvm_iscsi.storage_client.inventory import Inventory
 
-    await serve(arguments.endpoint, Inventory(arguments.inventory, arguments.tls_dir), registry)
+    if arguments.inventory:
+        from csi_lvm_iscsi.storage_client.inventory import Inventory
+
+        inventory = Inventory(arguments.inventory, arguments.tls_dir)
+        await serve(arguments.endpoint, inventory, registry)
+        return
+    from csi_lvm_iscsi.rpc.tls import ClientCredentials
+    from csi_lvm_iscsi.storage_client.api_server import connect
+    from csi_lvm_iscsi.storage_client.cluster import Cluster, ClusterMembership
+
+    credentials = ClientCredentials(arguments.tls_dir)
+    api = await connect()
+    cluster = Cluster(api, arguments.cluster_namespace, arguments.storage_service)
+    try:
+        membership = ClusterMembership(cluster, credentials, zones=arguments.zones)
+        await serve(arguments.endpoint, membership, registry)
+    finally:
+        await api.close()
 
 
 async def _storage(arguments: argparse.Namespace, registry: CollectorRegistry) -> None:
@@ -143,13 +159,20 @@ def _parser() -> argparse.ArgumentParser:
     controller.add_argument(
         "--endpoint", required=True, metavar="unix:///PATH", help="where to serve CSI"
     )
-    controller.add_argument(
+    source = controller.add_mutually_exclusive_group(required=True)
+    source.add_argument(
         "--inventory",
-        required=True,
         type=Path,
         metavar="FILE",
         help="JSON list of the storage hosts, their volume groups, and the nodes",
     )
+    source.add_argument(
+        "--cluster-namespace",
+        metavar="NAMESPACE",
+        help="read the storage hosts from the StorageNodes of the cluster that this runs in;"
+        " the storage pods are in this namespace",
+    )
+    operator.add_cluster(controller)
     controller.add_argument(
         "--tls-dir",
         required=True,
@@ -251,6 +274,7 @@ def _parser() -> argparse.ArgumentParser:
 
     adopt.add_to(roles, common)
     bootstrap.add_to(roles, common)
+    operator.add_to(roles, common)
     doctor.add_to(roles)
     return parser
 

@@ -10,7 +10,7 @@ from csi_lvm_iscsi.model.errors import DriverError, InvalidArgument, Unavailable
 from csi_lvm_iscsi.model.parameters import Parameters
 from csi_lvm_iscsi.model.volumes import Pool
 from csi_lvm_iscsi.storage_client.host import StorageHost
-from csi_lvm_iscsi.storage_client.inventory import Inventory
+from csi_lvm_iscsi.storage_client.membership import Membership
 
 T = TypeVar("T")
 Place = tuple[StorageHost, Pool]
@@ -19,8 +19,8 @@ Place = tuple[StorageHost, Pool]
 class Places:
     """The pools of the storage hosts that answer, and what this controller makes in them now."""
 
-    def __init__(self, inventory: Inventory) -> None:
-        self._inventory = inventory
+    def __init__(self, membership: Membership) -> None:
+        self._membership = membership
         self.underway = Underway()
 
     async def in_order(
@@ -30,11 +30,7 @@ class Places:
 
         Raises Unavailable where there are none, and a host that may have one is silent.
         """
-        hosts = [
-            host
-            for host in self._inventory.hosts
-            if parameters.storage_host in ("", host.entry.name) and reach.allows(host.entry.zone)
-        ]
+        hosts = [host for host in self._near(parameters, reach) if not host.entry.closed]
         answers = await ask_all(hosts, lambda host: host.pools())
         places = [
             (host, pool)
@@ -45,9 +41,10 @@ class Places:
         ]
         silent = [answer for _, answer in answers if isinstance(answer, DriverError)]
         if silent and not places:
+            reasons = [*map(str, silent), *self.closed(parameters, reach)]
             raise Unavailable(
                 f"No storage host that answers makes these volumes ({parameters}): "
-                f"{' '.join(map(str, silent))}"
+                f"{' '.join(reasons)}"
             )
         return sorted(
             places,
@@ -58,13 +55,25 @@ class Places:
             ),
         )
 
+    def closed(self, parameters: Parameters, reach: Reach) -> list[str]:
+        """Of the hosts that may be used, why those are not that take no new volumes."""
+        near = self._near(parameters, reach)
+        return [host.entry.closed for host in near if host.entry.closed]
+
+    def _near(self, parameters: Parameters, reach: Reach) -> list[StorageHost]:
+        return [
+            host
+            for host in self._membership.hosts
+            if parameters.storage_host in ("", host.entry.name) and reach.allows(host.entry.zone)
+        ]
+
     def check(self, parameters: Parameters) -> None:
-        """Raise InvalidArgument for a storage host that is not in the inventory."""
-        hosts = [host.entry.name for host in self._inventory.hosts]
+        """Raise InvalidArgument for a storage host that is none, or is retired."""
+        hosts = [host.entry.name for host in self._membership.hosts]
         if parameters.storage_host and parameters.storage_host not in hosts:
             raise InvalidArgument(
-                f"Parameter storageHost is {parameters.storage_host!r}, but the controller's "
-                f"inventory has {', '.join(hosts)}."
+                f"Parameter storageHost is {parameters.storage_host!r}, but the storage hosts are "
+                f"{', '.join(hosts)}."
             )
 
 

@@ -22,7 +22,7 @@ from csi_lvm_iscsi.rpc import metrics, server
 from csi_lvm_iscsi.rpc.capabilities import capability_of
 from csi_lvm_iscsi.rpc.identity import IdentityService
 from csi_lvm_iscsi.rpc.pb import csi_pb2, csi_pb2_grpc
-from csi_lvm_iscsi.storage_client.inventory import Inventory
+from csi_lvm_iscsi.storage_client.membership import Membership
 
 _Rpc = csi_pb2.ControllerServiceCapability.RPC
 _CAPABILITIES = (
@@ -41,20 +41,20 @@ _CAPABILITIES = (
 )
 
 
-async def serve(endpoint: str, inventory: Inventory, registry: CollectorRegistry) -> None:
+async def serve(endpoint: str, membership: Membership, registry: CollectorRegistry) -> None:
     """Run the role until it is told to end."""
     # The stubs call unimplemented verbs abstract; gRPC answers UNIMPLEMENTED for them.
     service = ControllerService(  # type: ignore[abstract]
-        Volumes(inventory), Snapshots(inventory), zones=inventory.has_zones
+        Volumes(membership), Snapshots(membership), zones=membership.has_zones
     )
-    metrics.register(registry, lambda: controller_metrics(inventory.hosts))
+    metrics.register(registry, lambda: controller_metrics(membership.known))
 
     def add_services(grpc_server: aio.Server) -> None:
-        identity = IdentityService(zones=inventory.has_zones)
+        identity = IdentityService(zones=membership.has_zones, check_ready=membership.check_ready)
         csi_pb2_grpc.add_IdentityServicer_to_server(identity, grpc_server)
         csi_pb2_grpc.add_ControllerServicer_to_server(service, grpc_server)
 
-    await server.serve(endpoint, add_services, registry)
+    await server.serve(endpoint, add_services, registry, beside=[membership.follow])
 
 
 class ControllerService(csi_pb2_grpc.ControllerServicer):

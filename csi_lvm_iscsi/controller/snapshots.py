@@ -8,23 +8,23 @@ from csi_lvm_iscsi.model.errors import AlreadyExists, NotFound, Unavailable
 from csi_lvm_iscsi.model.in_flight import InFlight
 from csi_lvm_iscsi.model.volumes import Snapshot
 from csi_lvm_iscsi.storage_client.host import StorageHost
-from csi_lvm_iscsi.storage_client.inventory import Inventory
+from csi_lvm_iscsi.storage_client.membership import Membership
 
 
 class Snapshots:
     """The snapshots of all storage hosts."""
 
-    def __init__(self, inventory: Inventory) -> None:
-        self._inventory = inventory
+    def __init__(self, membership: Membership) -> None:
+        self._membership = membership
         self._names = InFlight()
 
     async def create(self, name: str, volume_id: str) -> Snapshot:
         """Take the snapshot, or answer with the one that has the name. Raises NotFound for an
         unknown volume, AlreadyExists where the name is of a snapshot of another one."""
         names.check_name(name, "snapshot")
-        host = self._inventory.owner_or_refuse(volume_id)
+        host = self._membership.owner_or_refuse(volume_id)
         with self._names.hold(name, "CreateSnapshot"):
-            hosts = self._inventory.hosts
+            hosts = self._membership.hosts
             for found in await asyncio.gather(*(_find(each, name) for each in hosts)):
                 if found is not None and found.volume_id != volume_id:
                     raise AlreadyExists(
@@ -35,22 +35,24 @@ class Snapshots:
 
     async def delete(self, snapshot_id: str) -> None:
         """Remove the snapshot; an unknown one is gone already."""
-        host = self._inventory.owner(snapshot_id)
+        host = self._membership.owner(snapshot_id)
         if host is not None:
             await host.delete_snapshot(snapshot_id)
 
     async def get(self, snapshot_id: str) -> Snapshot:
         """Find the snapshot. Raises NotFound."""
-        return await self._inventory.owner_or_refuse(snapshot_id).get_snapshot(snapshot_id)
+        return await self._membership.owner_or_refuse(snapshot_id).get_snapshot(snapshot_id)
 
     async def all(self, snapshot_id: str = "", volume_id: str = "") -> list[Snapshot]:
         """All snapshots, or the one with the id, or those of the volume. Raises Unavailable where
         a host does not answer."""
         if snapshot_id:
-            with contextlib.suppress(NotFound):
-                return [await self.get(snapshot_id)]
+            host = self._membership.owner(snapshot_id)
+            if host is not None:
+                with contextlib.suppress(NotFound):
+                    return [await host.get_snapshot(snapshot_id)]
             return []
-        lists = await asyncio.gather(*(host.snapshots() for host in self._inventory.hosts))
+        lists = await asyncio.gather(*(host.snapshots() for host in self._membership.hosts))
         return sorted(
             (each for found in lists for each in found if volume_id in ("", each.volume_id)),
             key=lambda each: each.id,

@@ -7,7 +7,7 @@ from csi_lvm_iscsi.model.errors import FailedPrecondition
 from csi_lvm_iscsi.model.publications import Publication
 from csi_lvm_iscsi.model.volumes import Pool
 from csi_lvm_iscsi.storage_client.host import StorageHost
-from csi_lvm_iscsi.storage_client.inventory import Inventory
+from csi_lvm_iscsi.storage_client.membership import Membership
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +29,12 @@ class Source:
 class Sources:
     """Finds sources, and lets other storage hosts read them."""
 
-    def __init__(self, inventory: Inventory) -> None:
-        self._inventory = inventory
+    def __init__(self, membership: Membership) -> None:
+        self._membership = membership
 
     async def find(self, source_id: str) -> Source:
         """A snapshot or volume. Raises NotFound, or Unavailable where its host does not answer."""
-        host = self._inventory.owner_or_refuse(source_id)
+        host = self._membership.owner_or_refuse(source_id)
         if names.is_snapshot_id(source_id):
             return Source(source_id, host, (await host.get_snapshot(source_id)).size_bytes)
         volume = await host.get(source_id)
@@ -57,7 +57,7 @@ class Sources:
 
     async def take_back(self, source_id: str, reader: StorageHost, volume_id: str) -> None:
         """Undo `lend`; undone already is fine."""
-        host = self._inventory.owner(source_id)
+        host = self._membership.owner(source_id)
         if host is None or host is reader:
             return
         if names.is_snapshot_id(source_id):

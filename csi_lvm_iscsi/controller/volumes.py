@@ -26,7 +26,7 @@ from csi_lvm_iscsi.model.parameters import Parameters
 from csi_lvm_iscsi.model.publications import Publication
 from csi_lvm_iscsi.model.volumes import Pool, Volume
 from csi_lvm_iscsi.storage_client.host import StorageHost
-from csi_lvm_iscsi.storage_client.inventory import Inventory
+from csi_lvm_iscsi.storage_client.membership import Membership
 
 _log = structlog.get_logger()
 
@@ -45,12 +45,12 @@ class _Wanted:
 class Volumes:
     """The volumes of all storage hosts."""
 
-    def __init__(self, inventory: Inventory) -> None:
-        self._inventory = inventory
-        self._sources = Sources(inventory)
+    def __init__(self, membership: Membership) -> None:
+        self._membership = membership
+        self._sources = Sources(membership)
         # The storage hosts hold volumes; names are held here, as a name has no host yet.
         self._names = InFlight()
-        self._places = Places(inventory)
+        self._places = Places(membership)
 
     async def create(
         self,
@@ -84,7 +84,8 @@ class Volumes:
                         return await self._make(wanted, host, pool, source)
                 except (OutOfSpace, OutOfRange) as error:
                     refusals.append(error)
-            raise _why_none(refusals, parameters, reach)
+            closed = self._places.closed(parameters, reach)
+            raise _why_none(refusals, closed, parameters, reach)
 
     async def _again(
         self,
@@ -150,9 +151,9 @@ class Volumes:
     async def delete(self, volume_id: str) -> None:
         """Remove the volume; an unknown one is gone already. Raises Unavailable only where the
         host that would own it does not answer."""
-        host = self._inventory.owner(volume_id)
+        host = self._membership.owner(volume_id)
         if host is None:
-            _log.warning("no storage host has its volume group: taken as deleted", id=volume_id)
+            _log.warning("no storage host of now has its volume group: taken as deleted")
             return
         source_id, kept = await host.delete(volume_id)
         if source_id:
@@ -172,7 +173,7 @@ class Volumes:
     async def all(self) -> list[Volume]:
         """All volumes of all hosts. Raises Unavailable where one does not answer: a list without
         its volumes would read as if they were detached."""
-        lists = await asyncio.gather(*(host.volumes() for host in self._inventory.hosts))
+        lists = await asyncio.gather(*(host.volumes() for host in self._membership.hosts))
         return sorted((each for volumes in lists for each in volumes), key=lambda each: each.id)
 
     async def pools(self, parameters: Parameters, reach: Reach = ANYWHERE) -> list[Pool]:
@@ -181,7 +182,7 @@ class Volumes:
 
     def zone_of(self, volume_id: str) -> str:
         """The zone of the storage host that has the volume; empty: there are no zones."""
-        host = self._inventory.owner(volume_id)
+        host = self._membership.owner(volume_id)
         return host.entry.zone if host else ""
 
     async def expand(self, volume_id: str, required: int, limit: int) -> Volume:
@@ -193,23 +194,19 @@ class Volumes:
     ) -> Publication:
         """Export the volume to the node. Raises NotFound for an unknown volume or node."""
         host = self._owner(volume_id)
-        if not self._inventory.has_node(node_id):
-            raise NotFound(
-                f"There is no node {node_id}: see that the node plugin runs there and that the "
-                "controller's inventory lists it."
-            )
+        await self._membership.check_node(node_id)
         return await host.publish(volume_id, node_id, read_only=read_only, shared=shared)
 
     async def unpublish(self, volume_id: str, node_id: str) -> None:
         """Fence the node (an empty name: all) off the volume; an unknown volume or node is fine."""
-        host = self._inventory.owner(volume_id)
+        host = self._membership.owner(volume_id)
         if host is not None:
             await host.unpublish(volume_id, node_id)
 
     def _owner(self, volume_id: str) -> StorageHost:
         if names.is_snapshot_id(volume_id):
             raise NotFound(f"There is no volume {volume_id}: that is the id of a snapshot.")
-        return self._inventory.owner_or_refuse(volume_id)
+        return self._membership.owner_or_refuse(volume_id)
 
     async def _find(self, name: str) -> tuple[StorageHost, Volume] | None:
         """The volume of this name, where there is one.
@@ -225,7 +222,7 @@ class Volumes:
                     return await host.get(volume_id, patient=True)
             return None
 
-        for host, answer in await ask_all(self._inventory.hosts, found):
+        for host, answer in await ask_all(self._membership.hosts, found):
             if isinstance(answer, Volume):
                 return host, answer
             if isinstance(answer, DriverError) and not isinstance(answer, Unavailable):
@@ -244,15 +241,17 @@ async def _pool_of(volume: Volume, host: StorageHost) -> Pool:
     )
 
 
-def _why_none(refusals: Sequence[DriverError], parameters: Parameters, reach: Reach) -> DriverError:
+def _why_none(
+    refusals: Sequence[DriverError], closed: Sequence[str], parameters: Parameters, reach: Reach
+) -> DriverError:
     """One error for all hosts; "no space now" outweighs "never", as it may pass."""
-    if not refusals:
+    if not refusals and not closed:
         zones = "" if reach.requisite is None else f" in zone {' or '.join(reach.requisite)}"
         return OutOfSpace(
             f"No storage host{zones} makes these volumes ({parameters}): see the parameters of "
             "the StorageClass, and the options --thin-pool and --thick of the storage role."
         )
-    text = " ".join(str(refusal) for refusal in refusals)
-    if any(isinstance(refusal, OutOfSpace) for refusal in refusals):
+    text = " ".join([*map(str, refusals), *closed])
+    if closed or any(isinstance(refusal, OutOfSpace) for refusal in refusals):
         return OutOfSpace(text)
     return OutOfRange(text)

@@ -1,9 +1,11 @@
 """CSI Identity: the same on the controller and on the nodes."""
 
+from collections.abc import Callable
 from importlib.metadata import version
 
 from google.protobuf import wrappers_pb2
 
+from csi_lvm_iscsi.model.errors import Unavailable
 from csi_lvm_iscsi.model.names import DRIVER
 from csi_lvm_iscsi.rpc.pb import csi_pb2, csi_pb2_grpc
 
@@ -11,9 +13,13 @@ from csi_lvm_iscsi.rpc.pb import csi_pb2, csi_pb2_grpc
 class IdentityService(csi_pb2_grpc.IdentityServicer):
     """Who we are."""
 
-    def __init__(self, *, zones: bool = False) -> None:
-        """`zones`: whether volumes and nodes are told to be in zones."""
+    def __init__(
+        self, *, zones: bool = False, check_ready: Callable[[], None] = lambda: None
+    ) -> None:
+        """`zones`: whether volumes and nodes are told to be in zones. `check_ready` raises
+        Unavailable while we are still getting ready."""
         self._zones = zones
+        self._check_ready = check_ready
 
     async def GetPluginInfo(
         self, request: csi_pb2.GetPluginInfoRequest, context: object
@@ -41,5 +47,9 @@ class IdentityService(csi_pb2_grpc.IdentityServicer):
         )
 
     async def Probe(self, request: csi_pb2.ProbeRequest, context: object) -> csi_pb2.ProbeResponse:
-        """We answer, so we are ready; what is needed of others is checked when it is needed."""
+        """Whether we are ready; what is needed of others is checked when it is needed."""
+        try:
+            self._check_ready()
+        except Unavailable:
+            return csi_pb2.ProbeResponse(ready=wrappers_pb2.BoolValue(value=False))
         return csi_pb2.ProbeResponse(ready=wrappers_pb2.BoolValue(value=True))

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 
+from csi_lvm_iscsi.model.host_status import HostStatus, VolumeGroupSpace
 from csi_lvm_iscsi.model.publications import Publication
 from csi_lvm_iscsi.model.volumes import Pool, Snapshot, Volume
 from csi_lvm_iscsi.rpc.pb import storage_pb2
@@ -27,6 +28,28 @@ def pool_of(message: storage_pb2.Pool) -> Pool:
         data_percent=message.data_percent,
         metadata_percent=message.metadata_percent,
         stopped=message.stopped,
+    )
+
+
+def status_message(status: HostStatus) -> storage_pb2.GetStatusResponse:
+    """What a host tells of itself, for the wire."""
+    return storage_pb2.GetStatusResponse(**asdict(status))
+
+
+def status_of(message: storage_pb2.GetStatusResponse) -> HostStatus:
+    """What a host tells of itself, from the wire."""
+    return HostStatus(
+        host=message.host,
+        version=message.version,
+        volume_groups=tuple(
+            VolumeGroupSpace(each.name, each.uuid, each.size_bytes, each.free_bytes)
+            for each in message.volume_groups
+        ),
+        pools=tuple(map(pool_of, message.pools)),
+        portals=tuple(message.portals),
+        volumes=message.volumes,
+        published_volumes=message.published_volumes,
+        problems=tuple(message.problems),
     )
 
 

@@ -33,7 +33,9 @@ async def serve(
     add_services: Callable[[aio.Server], None],
     registry: CollectorRegistry,
     credentials: grpc.ServerCredentials | None = None,
+    *,
     beside: Sequence[Callable[[], Coroutine[None, None, None]]] = (),
+    interceptors: Sequence[aio.ServerInterceptor] = (),
 ) -> None:
     """Serve `endpoint`, `unix:///path` or `host:port`, until SIGTERM or SIGINT.
 
@@ -42,10 +44,10 @@ async def serve(
     where the endpoint cannot be served.
     """
     interceptor = CallInterceptor(registry)
-    server = await listen(endpoint, add_services, [interceptor], credentials)
+    server = await listen(endpoint, add_services, [interceptor, *interceptors], credentials)
     _log.info("serving", endpoint=endpoint)
     try:
-        await _until_told(beside)
+        await until_told(beside)
     finally:
         await server.stop(_GRACE_SECONDS)
         with contextlib.suppress(TimeoutError):
@@ -70,7 +72,7 @@ async def listen(
     return server
 
 
-async def _until_told(beside: Sequence[Callable[[], Coroutine[None, None, None]]]) -> None:
+async def until_told(beside: Sequence[Callable[[], Coroutine[None, None, None]]]) -> None:
     """Wait for SIGTERM or SIGINT. Raises what one of `beside` raises."""
     told = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -10,7 +10,7 @@ _LV_COLUMNS = (
     "lv_metadata_size,lv_when_full"
 )
 COLUMNS = (
-    ("vg", "vg_uuid,vg_extent_size,vg_free"),
+    ("vg", "vg_uuid,vg_extent_size,vg_size,vg_free"),
     ("pv", "pv_name"),
     ("lv", _LV_COLUMNS),
     ("seg", "lv_name,zero"),
@@ -64,6 +64,7 @@ class VolumeGroup:
     name: str
     uuid: str
     extent_bytes: int
+    size_bytes: int
     free_bytes: int
     physical_volumes: tuple[str, ...]
     pools: Mapping[str, ThinPool]
@@ -85,6 +86,7 @@ def parse(text: str, name: str) -> VolumeGroup:
         name=name,
         uuid=group["vg_uuid"],
         extent_bytes=int(group["vg_extent_size"]),
+        size_bytes=int(group["vg_size"]),
         free_bytes=int(group["vg_free"]),
         physical_volumes=tuple(row["pv_name"] for row in sections["pv"]),
         pools=pools,

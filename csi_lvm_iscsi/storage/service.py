@@ -9,9 +9,12 @@ from csi_lvm_iscsi.model.errors import NotFound
 from csi_lvm_iscsi.model.in_flight import InFlight
 from csi_lvm_iscsi.model.volumes import Snapshot, Volume
 from csi_lvm_iscsi.rpc import messages, metrics, server, tls
+from csi_lvm_iscsi.rpc.addressee import AddresseeInterceptor
 from csi_lvm_iscsi.rpc.pb import storage_pb2, storage_pb2_grpc
 from csi_lvm_iscsi.storage.metrics import storage_metrics
 from csi_lvm_iscsi.storage.pools import Place, check_places
+from csi_lvm_iscsi.storage.portals import Portals
+from csi_lvm_iscsi.storage.status import status_of
 from csi_lvm_iscsi.storage.stored import StoredSnapshot, StoredVolume
 from csi_lvm_iscsi.storage.tgt.socket import ManagementSocket
 from csi_lvm_iscsi.storage.tgt.target import Tgtd
@@ -45,21 +48,32 @@ async def serve(settings: Settings, runner: Runner, registry: CollectorRegistry)
             parts.pools.all(), len(parts.publications.published()), upkeep.state
         ),
     )
-    service = StorageService(settings.host, parts, upkeep, in_flight)
+    service = StorageService(settings.host, parts, settings.portals, upkeep, in_flight)
 
     def add_services(grpc_server: aio.Server) -> None:
         storage_pb2_grpc.add_StorageServicer_to_server(service, grpc_server)
 
     credentials = tls.server_credentials(settings.tls_directory)
     beside = (upkeep.run, parts.wiper.run, parts.extender.run)
-    await server.serve(settings.listen, add_services, registry, credentials, beside)
+    await server.serve(
+        settings.listen,
+        add_services,
+        registry,
+        credentials,
+        beside=beside,
+        interceptors=[AddresseeInterceptor(settings.host)],
+    )
 
 
 class StorageService(storage_pb2_grpc.StorageServicer):
     """The verbs of a storage host."""
 
-    def __init__(self, host: str, parts: Parts, upkeep: Upkeep, in_flight: InFlight) -> None:
+    def __init__(
+        self, host: str, parts: Parts, portals: Portals, upkeep: Upkeep, in_flight: InFlight
+    ) -> None:
         self._host = host
+        self._parts = parts
+        self._portals = portals
         self._catalog = parts.catalog
         self._pools = parts.pools
         self._volumes = parts.volumes
@@ -68,6 +82,13 @@ class StorageService(storage_pb2_grpc.StorageServicer):
         self._publications = parts.publications
         self._upkeep = upkeep
         self._in_flight = in_flight
+
+    async def GetStatus(
+        self, request: storage_pb2.GetStatusRequest, context: object
+    ) -> storage_pb2.GetStatusResponse:
+        """What this host is and has."""
+        status = status_of(self._host, self._parts, self._portals, self._upkeep.state)
+        return messages.status_message(status)
 
     async def GetCapacity(
         self, request: storage_pb2.GetCapacityRequest, context: object

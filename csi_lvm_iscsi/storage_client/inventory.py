@@ -7,7 +7,9 @@
 `zone` may be left out, of all storage hosts. A node tells its zone itself.
 """
 
+import asyncio
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,42 +17,41 @@ from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.model.errors import DriverError, NotFound
 from csi_lvm_iscsi.rpc import tls
 from csi_lvm_iscsi.storage_client.host import HostEntry, StorageHost
+from csi_lvm_iscsi.storage_client.membership import Membership
 
 
-class Inventory:
-    """The storage hosts and nodes that belong to the cluster, alive or not."""
+class Inventory(Membership):
+    """The storage hosts and nodes that a file names. It is read once."""
 
     def __init__(self, path: Path, tls_directory: Path) -> None:
-        entries, nodes = _read(path)
+        entries, self._nodes = _read(path)
         credentials = tls.ClientCredentials(tls_directory)
-        self.hosts = [StorageHost(entry, credentials) for entry in entries]
-        self._nodes = nodes
+        self._hosts = [StorageHost(entry, credentials) for entry in entries]
+
+    @property
+    def known(self) -> Sequence[StorageHost]:
+        """All storage hosts."""
+        return self._hosts
 
     @property
     def has_zones(self) -> bool:
         """Whether the storage hosts are in zones."""
-        return any(host.entry.zone for host in self.hosts)
+        return any(host.entry.zone for host in self._hosts)
 
-    def owner(self, volume_id: str) -> StorageHost | None:
-        """The host whose volume group the id names; None where there is none."""
-        if not names.is_volume_id(volume_id):
-            return None
-        return next((host for host in self.hosts if host.owns(volume_id)), None)
+    def check_ready(self) -> None:
+        """Nothing to wait for."""
 
-    def owner_or_refuse(self, stored_id: str) -> StorageHost:
-        """The host whose volume group the id names. Raises NotFound where there is none."""
-        host = self.owner(stored_id)
-        if host is None:
-            kind = "snapshot" if names.is_snapshot_id(stored_id) else "volume"
+    async def check_node(self, node_id: str) -> None:
+        """Raise NotFound unless there is such a node."""
+        if node_id not in self._nodes:
             raise NotFound(
-                f"There is no {kind} {stored_id}: no storage host of the inventory has its volume "
-                "group."
+                f"There is no node {node_id}: see that the node plugin runs there and that the "
+                "controller's inventory lists it."
             )
-        return host
 
-    def has_node(self, node_id: str) -> bool:
-        """Whether there is such a node."""
-        return node_id in self._nodes
+    async def follow(self) -> None:
+        """Nothing changes."""
+        await asyncio.Event().wait()
 
 
 def _read(path: Path) -> tuple[list[HostEntry], frozenset[str]]:

@@ -126,6 +126,99 @@ class Pool(_message.Message):
 Global___Pool: _TypeAlias = Pool  # noqa: Y015
 
 @_typing.final
+class GetStatusRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStatusRequest: _TypeAlias = GetStatusRequest  # noqa: Y015
+
+@_typing.final
+class GetStatusResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    VOLUME_GROUPS_FIELD_NUMBER: _builtins.int
+    POOLS_FIELD_NUMBER: _builtins.int
+    PORTALS_FIELD_NUMBER: _builtins.int
+    VOLUMES_FIELD_NUMBER: _builtins.int
+    PUBLISHED_VOLUMES_FIELD_NUMBER: _builtins.int
+    PROBLEMS_FIELD_NUMBER: _builtins.int
+    host: _builtins.str
+    version: _builtins.str
+    """Of the driver."""
+    volumes: _builtins.int
+    """How many there are: volumes, and those of them that are published."""
+    published_volumes: _builtins.int
+    @_builtins.property
+    def volume_groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___VolumeGroup]: ...
+    @_builtins.property
+    def pools(self) -> _containers.RepeatedCompositeFieldContainer[Global___Pool]: ...
+    @_builtins.property
+    def portals(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Where tgtd serves iSCSI, each ADDRESS:PORT."""
+
+    @_builtins.property
+    def problems(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What keeps it from its work, each a sentence that says what to do."""
+
+    def __init__(
+        self,
+        *,
+        host: _builtins.str = ...,
+        version: _builtins.str = ...,
+        volume_groups: _abc.Iterable[Global___VolumeGroup] | None = ...,
+        pools: _abc.Iterable[Global___Pool] | None = ...,
+        portals: _abc.Iterable[_builtins.str] | None = ...,
+        volumes: _builtins.int = ...,
+        published_volumes: _builtins.int = ...,
+        problems: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "pools", b"pools", "portals", b"portals", "problems", b"problems", "published_volumes", b"published_volumes", "version", b"version", "volume_groups", b"volume_groups", "volumes", b"volumes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStatusResponse: _TypeAlias = GetStatusResponse  # noqa: Y015
+
+@_typing.final
+class VolumeGroup(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    UUID_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    FREE_BYTES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    uuid: _builtins.str
+    size_bytes: _builtins.int
+    free_bytes: _builtins.int
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        uuid: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+        free_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["free_bytes", b"free_bytes", "name", b"name", "size_bytes", b"size_bytes", "uuid", b"uuid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VolumeGroup: _TypeAlias = VolumeGroup  # noqa: Y015
+
+@_typing.final
 class CreateVolumeRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

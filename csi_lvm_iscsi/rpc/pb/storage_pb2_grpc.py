@@ -34,6 +34,11 @@ class StorageStub:
         Args:
             channel: A grpc.Channel.
         """
+        self.GetStatus = channel.unary_unary(
+                '/csi_lvm_iscsi.storage.v1.Storage/GetStatus',
+                request_serializer=csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.GetStatusRequest.SerializeToString,
+                response_deserializer=csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.GetStatusResponse.FromString,
+                _registered_method=True)
         self.GetCapacity = channel.unary_unary(
                 '/csi_lvm_iscsi.storage.v1.Storage/GetCapacity',
                 request_serializer=csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.GetCapacityRequest.SerializeToString,
@@ -98,6 +103,13 @@ class StorageStub:
 
 class StorageServicer:
     """Missing associated documentation comment in .proto file."""
+
+    def GetStatus(self, request, context):
+        """What this host is and has, as of the role's last look: it costs no process.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def GetCapacity(self, request, context):
         """The pools of this host and the space in them.
@@ -193,6 +205,11 @@ class StorageServicer:
 
 def add_StorageServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'GetStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStatus,
+                    request_deserializer=csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.GetStatusRequest.FromString,
+                    response_serializer=csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.GetStatusResponse.SerializeToString,
+            ),
             'GetCapacity': grpc.unary_unary_rpc_method_handler(
                     servicer.GetCapacity,
                     request_deserializer=csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.GetCapacityRequest.FromString,
@@ -263,6 +280,33 @@ def add_StorageServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class Storage:
     """Missing associated documentation comment in .proto file."""
+
+    @staticmethod
+    def GetStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/csi_lvm_iscsi.storage.v1.Storage/GetStatus',
+            csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.GetStatusRequest.SerializeToString,
+            csi__lvm__iscsi_dot_rpc_dot_pb_dot_storage__pb2.GetStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def GetCapacity(request,

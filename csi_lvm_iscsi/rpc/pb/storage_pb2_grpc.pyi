@@ -36,6 +36,8 @@ class StorageStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> StorageAsyncStub: ...
+    GetStatus: _grpc.UnaryUnaryMultiCallable[_storage_pb2.GetStatusRequest, _storage_pb2.GetStatusResponse]
+    """What this host is and has, as of the role's last look: it costs no process."""
     GetCapacity: _grpc.UnaryUnaryMultiCallable[_storage_pb2.GetCapacityRequest, _storage_pb2.GetCapacityResponse]
     """The pools of this host and the space in them."""
     CreateVolume: _grpc.UnaryUnaryMultiCallable[_storage_pb2.CreateVolumeRequest, _storage_pb2.Volume]
@@ -75,6 +77,8 @@ class StorageStub:
 @_typing.type_check_only
 class StorageAsyncStub(StorageStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
+    GetStatus: _aio.UnaryUnaryMultiCallable[_storage_pb2.GetStatusRequest, _storage_pb2.GetStatusResponse]  # type: ignore[assignment]
+    """What this host is and has, as of the role's last look: it costs no process."""
     GetCapacity: _aio.UnaryUnaryMultiCallable[_storage_pb2.GetCapacityRequest, _storage_pb2.GetCapacityResponse]  # type: ignore[assignment]
     """The pools of this host and the space in them."""
     CreateVolume: _aio.UnaryUnaryMultiCallable[_storage_pb2.CreateVolumeRequest, _storage_pb2.Volume]  # type: ignore[assignment]
@@ -112,6 +116,14 @@ class StorageAsyncStub(StorageStub):
     ListSnapshots: _aio.UnaryUnaryMultiCallable[_storage_pb2.ListSnapshotsRequest, _storage_pb2.ListSnapshotsResponse]  # type: ignore[assignment]
 
 class StorageServicer(metaclass=_abc_1.ABCMeta):
+    @_abc_1.abstractmethod
+    def GetStatus(
+        self,
+        request: _storage_pb2.GetStatusRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_storage_pb2.GetStatusResponse, _abc.Awaitable[_storage_pb2.GetStatusResponse]]:
+        """What this host is and has, as of the role's last look: it costs no process."""
+
     @_abc_1.abstractmethod
     def GetCapacity(
         self,

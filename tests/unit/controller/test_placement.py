@@ -109,7 +109,7 @@ async def test_parameters_restrict_the_place() -> None:
     }
     with pytest.raises(OutOfSpace, match="thick, storageHost two"):
         await create(among, "none", provisioner="thick", storageHost="two")
-    with pytest.raises(InvalidArgument, match="inventory has one, two"):
+    with pytest.raises(InvalidArgument, match="storage hosts are one, two"):
         await create(among, "none", storageHost="three")
 
 

@@ -14,7 +14,8 @@ from csi_lvm_iscsi.model import errors
 from csi_lvm_iscsi.rpc.errors import error_of, status_of
 from csi_lvm_iscsi.rpc.interceptor import CallInterceptor
 from csi_lvm_iscsi.rpc.pb import csi_pb2, csi_pb2_grpc
-from csi_lvm_iscsi.storage_client.host import CHANNEL_OPTIONS, _is_answer
+from csi_lvm_iscsi.storage_client.connection import CHANNEL_OPTIONS
+from csi_lvm_iscsi.storage_client.host import _is_answer
 
 METRIC = "csi_lvm_iscsi_call_seconds_count"
 

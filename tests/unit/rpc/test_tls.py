@@ -124,7 +124,8 @@ async def test_a_call_under_way_is_not_cut(pair: Pair) -> None:
 
 async def test_the_same_channel_while_nothing_changes(pair: Pair) -> None:
     client = pair.new_client()
-    assert client._stub is client._stub
+    address = client.entry.address
+    assert client._connection.stub(address) is client._connection.stub(address)
 
 
 @pytest.mark.parametrize("half", ["tls.crt", "tls.key", "ca.crt"])

@@ -44,6 +44,7 @@ def group(
         "vg0",
         UUID,
         EXTENT,
+        20 * GIB,
         free,
         (),
         {"pool": pool or thin_pool()},

@@ -25,9 +25,8 @@ def volume(name: str, size: int = GIB, **fields: object) -> LogicalVolume:
 
 def group(*logical_volumes: LogicalVolume) -> VolumeGroup:
     taken = sum(each.size_bytes for each in logical_volumes if not each.thin_pool)
-    return VolumeGroup(
-        "vg0", UUID, 4 << 20, 10 * GIB - taken, (), {}, {lv.name: lv for lv in logical_volumes}
-    )
+    by_name = {each.name: each for each in logical_volumes}
+    return VolumeGroup("vg0", UUID, 4 << 20, 10 * GIB, 10 * GIB - taken, (), {}, by_name)
 
 
 class Reports:

@@ -14,7 +14,7 @@ from csi_lvm_iscsi.storage.stored import (
     volume_tags,
 )
 
-GROUP = VolumeGroup("vg0", "XAcVys-jmzE-nxh3-m62v-KFVw-kR9X-7kJzx3", 4 << 20, 0, (), {}, {})
+GROUP = VolumeGroup("vg0", "XAcVys-jmzE-nxh3-m62v-KFVw-kR9X-7kJzx3", 4 << 20, 0, 0, (), {}, {})
 TAG_ALPHABET = set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+.-/=!:&#")
 names_of_csi = st.text(min_size=1, max_size=64)
 

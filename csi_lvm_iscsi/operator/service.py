@@ -1,0 +1,37 @@
+"""The operator: the leader keeps the StorageNodes, the others wait."""
+
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from csi_lvm_iscsi.operator.lease import Lease
+from csi_lvm_iscsi.operator.storage_nodes import StorageNodes
+from csi_lvm_iscsi.rpc import server, tls
+from csi_lvm_iscsi.storage_client.api_server import connect
+from csi_lvm_iscsi.storage_client.cluster import Cluster
+
+_LEASE = "csi-lvm-iscsi-operator"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the role is told on its command line."""
+
+    namespace: str
+    storage_service: str
+    tls_directory: Path
+    zones: bool
+
+
+async def serve(settings: Settings) -> None:
+    """Run the role until it is told to end. Raises DriverError where it cannot start."""
+    credentials = tls.ClientCredentials(settings.tls_directory)
+    api = await connect()
+    cluster = Cluster(api, settings.namespace, settings.storage_service)
+    nodes = StorageNodes(cluster, credentials, zones=settings.zones)
+    lease = Lease(api, settings.namespace, _LEASE, socket.gethostname())
+    try:
+        await server.until_told([cluster.follow, lambda: lease.lead(nodes.run)])
+        await lease.release()
+    finally:
+        await api.close()

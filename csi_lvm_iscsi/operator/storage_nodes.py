@@ -1,0 +1,181 @@
+"""Keeps the StorageNodes: one for each storage host, with what it tells of itself."""
+
+import asyncio
+from collections.abc import Mapping
+from http import HTTPStatus
+
+import structlog
+
+from csi_lvm_iscsi.model.errors import DriverError
+from csi_lvm_iscsi.model.host_status import HostStatus
+from csi_lvm_iscsi.operator import status
+from csi_lvm_iscsi.operator.claims import Claims, Groups, settle
+from csi_lvm_iscsi.operator.events import tell, timestamp
+from csi_lvm_iscsi.rpc import tls
+from csi_lvm_iscsi.storage_client import storage_node
+from csi_lvm_iscsi.storage_client.api_server import ApiError, Object
+from csi_lvm_iscsi.storage_client.cluster import SERVER_NAME, Cluster
+from csi_lvm_iscsi.storage_client.host import HostEntry, StorageHost
+from csi_lvm_iscsi.storage_client.storage_node import StorageNode
+
+_INTERVAL_SECONDS = 30.0
+_RETRY_SECONDS = 2.0
+# So long a change waits for others that come with it.
+_SETTLE_SECONDS = 0.5
+_ZONE_LABEL = "topology.kubernetes.io/zone"
+_Seen = HostStatus | DriverError
+_log = structlog.get_logger()
+
+
+class StorageNodes:
+    """The StorageNodes of a cluster. It decides anew at each look, and remembers nothing: killed
+    between two writes, the next look goes on."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        credentials: tls.ClientCredentials,
+        *,
+        zones: bool,
+        interval_seconds: float = _INTERVAL_SECONDS,
+    ) -> None:
+        """`zones`: whether the storage hosts are in the zones of their nodes."""
+        self._cluster = cluster
+        self._changed = asyncio.Event()
+        cluster.on_change = self._changed.set
+        self._credentials = credentials
+        self._zones = zones
+        self._interval = interval_seconds
+        self._hosts: dict[str, StorageHost] = {}
+
+    async def run(self) -> None:
+        """Look at all hosts, at once when a StorageNode or an address changed, for ever."""
+        while True:
+            seen = self._state()
+            whole = await self.look()
+            try:
+                async with asyncio.timeout(self._interval if whole else _RETRY_SECONDS):
+                    while self._state() == seen:
+                        self._changed.clear()
+                        await self._changed.wait()
+                await asyncio.sleep(_SETTLE_SECONDS)
+            except TimeoutError:
+                pass
+
+    async def look(self) -> bool:
+        """Ask all hosts, and write what changed; whether all could be written."""
+        try:
+            self._cluster.check_read()
+        except DriverError:
+            return False
+        nodes, addresses = self._cluster.storage_nodes(), self._cluster.addresses()
+        seen = await self._ask(nodes, addresses)
+        groups = {
+            name: {group.uuid: group.name for group in told.volume_groups}
+            for name, told in seen.items()
+            if isinstance(told, HostStatus)
+        }
+        claims = settle(nodes, groups)
+        whole = True
+        for name in seen:
+            try:
+                if name in nodes:
+                    await self._write(nodes[name], seen[name], addresses, claims[name])
+                else:
+                    await self._make(name)
+            except DriverError as error:
+                whole = False
+                if not _is_overtaken(error):
+                    _log.warning("StorageNode not written", storage_node=name, error=str(error))
+        return whole
+
+    def _state(self) -> object:
+        """What calls for a look when it changes; a status does not."""
+        nodes = self._cluster.storage_nodes().values()
+        known = {each.name: (each.uid, each.generation) for each in nodes}
+        return known, self._cluster.addresses()
+
+    async def _ask(
+        self, nodes: Mapping[str, StorageNode], addresses: Mapping[str, str]
+    ) -> dict[str, _Seen]:
+        """What each host tells, or why it does not."""
+        for name in set(self._hosts) - {*nodes, *addresses}:
+            self._hosts.pop(name).close()
+        for name in {*nodes, *addresses}:
+            entry = HostEntry(name, addresses.get(name, ""), ())
+            if name in self._hosts:
+                self._hosts[name].update(entry)
+            else:
+                self._hosts[name] = StorageHost(entry, self._credentials, SERVER_NAME)
+        names = sorted(self._hosts)
+        told = await asyncio.gather(*(_ask(self._hosts[name]) for name in names))
+        return dict(zip(names, told, strict=True))
+
+    async def _make(self, name: str) -> None:
+        """A StorageNode for a host that has none; what it has is written at the next look."""
+        made = {
+            "apiVersion": storage_node.API_VERSION,
+            "kind": storage_node.KIND,
+            "metadata": {"name": name},
+            "spec": {},
+        }
+        await self._cluster.api.create(storage_node.PATH, made)
+        _log.info("StorageNode made", storage_node=name)
+
+    async def _write(
+        self, node: StorageNode, seen: _Seen, addresses: Mapping[str, str], claims: Claims
+    ) -> None:
+        version = await self._write_spec(node, claims.groups)
+        now = status.conditions(seen, claims.conflicts)
+        wanted = status.status_of(node, seen, addresses.get(node.name, ""), now, timestamp())
+        if patch := status.difference(node, wanted):
+            for each in status.news(node, now):
+                await self._tell(node, each.reason, each.message, warning=each.is_bad)
+            await self._merge(node, {"status": patch}, version, "/status")
+
+    async def _write_spec(self, node: StorageNode, groups: Groups) -> str:
+        """Write what belongs to the host; the version of the StorageNode then."""
+        spec: Object = {}
+        if groups != node.volume_groups:
+            spec["volumeGroups"] = [
+                {"name": name, "uuid": uuid} for uuid, name in sorted(groups.items())
+            ]
+        if self._zones and not node.zone and (zone := await self._zone(node.name)):
+            spec["zone"] = zone
+        if not spec:
+            return node.version
+        version = await self._merge(node, {"spec": spec}, node.version)
+        for uuid in sorted(set(groups) - set(node.volume_groups)):
+            text = f"Volume group {groups[uuid]} ({uuid}) belongs to this host now."
+            await self._tell(node, "VolumeGroupAdded", text, warning=False)
+        for uuid in sorted(set(node.volume_groups) - set(groups)):
+            text = f"Volume group {node.volume_groups[uuid]} ({uuid}) is not of this host any more."
+            await self._tell(node, "VolumeGroupRemoved", text, warning=True)
+        return version
+
+    async def _zone(self, name: str) -> str:
+        labels = (await self._cluster.api.get(f"/api/v1/nodes/{name}"))["metadata"].get("labels")
+        return str((labels or {}).get(_ZONE_LABEL, ""))
+
+    async def _merge(self, node: StorageNode, patch: Object, version: str, part: str = "") -> str:
+        """Write against the version that was read; the version then."""
+        body = {"metadata": {"resourceVersion": version}, **patch}
+        path = f"{storage_node.PATH}/{node.name}{part}"
+        written = await self._cluster.api.merge(path, body)
+        return str(written["metadata"]["resourceVersion"])
+
+    async def _tell(self, node: StorageNode, reason: str, message: str, *, warning: bool) -> None:
+        await tell(self._cluster.api, node, reason, message, warning=warning)
+
+
+async def _ask(host: StorageHost) -> _Seen:
+    try:
+        return await host.status()
+    except DriverError as error:
+        return error
+
+
+def _is_overtaken(error: DriverError) -> bool:
+    """Whether what was to be written is of a version that is no more: the next look reads anew."""
+    overtaken = (HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND)
+    return isinstance(error, ApiError) and error.status in overtaken

@@ -1,0 +1,325 @@
+"""The operator: StorageNodes for the hosts that are there, and what they tell of themselves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from csi_lvm_iscsi.model.errors import Unavailable
+from csi_lvm_iscsi.operator.storage_nodes import StorageNodes
+from csi_lvm_iscsi.rpc.tls import ClientCredentials
+from csi_lvm_iscsi.storage_client import storage_node
+from csi_lvm_iscsi.storage_client.cluster import Cluster
+from tests.unit.cluster.fake_api import FakeApi, Object
+from tests.unit.cluster.storage_hosts import GIB, UUIDS, StorageHost
+from tests.unit.cluster.world import Kubernetes, NewHost, until
+
+
+def group(letter: str) -> Object:
+    return {"name": f"vg-{letter}", "uuid": UUIDS[letter]}
+
+
+class Operator:
+    """An operator whose looks the test asks for."""
+
+    def __init__(self, kubernetes: Kubernetes, cluster: Cluster, nodes: StorageNodes) -> None:
+        self.kubernetes = kubernetes
+        self.cluster = cluster
+        self.nodes = nodes
+
+    async def look(self) -> bool:
+        """One look, at all that is there now."""
+        await until(self._is_current)
+        return await self.nodes.look()
+
+    async def _is_current(self) -> bool:
+        try:
+            self.cluster.check_read()
+        except Unavailable:
+            return False
+        items = (await self.kubernetes.api.get(storage_node.PATH))["items"]
+        now = {each["metadata"]["name"]: each["metadata"]["resourceVersion"] for each in items}
+        return now == {name: each.version for name, each in self.cluster.storage_nodes().items()}
+
+    async def settle(self) -> None:
+        """Looks until nothing is written any more."""
+        before = None
+        while before != (now := await self._versions()):
+            before = now
+            await self.look()
+
+    async def _versions(self) -> list[str]:
+        items = (await self.kubernetes.api.get(storage_node.PATH))["items"]
+        return [each["metadata"]["resourceVersion"] for each in items]
+
+    async def follow_endpoints(self, *hosts: StorageHost) -> None:
+        await self.kubernetes.endpoints(*hosts)
+        wanted = {host.name: host.port for host in hosts}
+        await until(lambda: self._ports() == wanted)
+
+    def _ports(self) -> dict[str, int]:
+        return {
+            name: int(address.rpartition(":")[2])
+            for name, address in self.cluster.addresses().items()
+        }
+
+
+@asynccontextmanager
+async def operating(
+    kubernetes: Kubernetes, credentials: ClientCredentials, *, zones: bool = False
+) -> AsyncIterator[Operator]:
+    cluster = kubernetes.cluster()
+    nodes = StorageNodes(cluster, credentials, zones=zones)
+    following = asyncio.create_task(cluster.follow())
+    try:
+        yield Operator(kubernetes, cluster, nodes)
+    finally:
+        following.cancel()
+        await asyncio.wait({following})
+
+
+@pytest.fixture
+async def operator(
+    kubernetes: Kubernetes, credentials: ClientCredentials
+) -> AsyncIterator[Operator]:
+    async with operating(kubernetes, credentials) as made:
+        yield made
+
+
+def condition(node: Object, kind: str) -> Object:
+    found: Object = next(each for each in node["status"]["conditions"] if each["type"] == kind)
+    return found
+
+
+async def test_a_host_that_is_met_gets_a_storage_node(
+    kubernetes: Kubernetes, operator: Operator, new_host: NewHost
+) -> None:
+    await operator.follow_endpoints(host := await new_host("storage-1", "a", "b"))
+    await operator.settle()
+    node = await kubernetes.read("storage-1")
+    assert node["spec"] == {
+        "schedulable": True,
+        "retired": False,
+        "volumeGroups": [group("a"), group("b")],
+    }
+    status = node["status"]
+    assert status["observedGeneration"] == node["metadata"]["generation"]
+    assert status["address"].endswith(f":{host.port}")
+    assert (status["version"], status["portals"]) == ("0.1.0", ["192.0.2.1:3260"])
+    assert (status["volumes"], status["usedPercent"]) == (3, 25)
+    assert (status["capacityBytes"], status["freeBytes"]) == (16 * GIB, 12 * GIB)
+    assert status["pools"][0] == {
+        "name": "vg-a/pool",
+        "type": "thin",
+        "sizeBytes": 8 * GIB,
+        "freeBytes": 6 * GIB,
+        "dataPercent": 25,
+        "metadataPercent": 1.5,
+    }
+    told = [(each["type"], each["status"], each["reason"]) for each in status["conditions"]]
+    assert told == [
+        ("Ready", "True", "Answering"),
+        ("PoolsHealthy", "True", "AsExpected"),
+        ("VolumeGroupConflict", "False", "AsExpected"),
+    ]
+    assert await kubernetes.events("storage-1") == ["VolumeGroupAdded", "VolumeGroupAdded"]
+
+
+async def test_nothing_is_written_while_nothing_changes(
+    kubernetes: Kubernetes, operator: Operator, new_host: NewHost
+) -> None:
+    await operator.follow_endpoints(host := await new_host("storage-1", "a"))
+    await operator.settle()
+    before = await kubernetes.read("storage-1")
+    for _ in range(3):
+        assert await operator.look()
+    assert await kubernetes.read("storage-1") == before
+    host.used = 50
+    await operator.look()
+    after = await kubernetes.read("storage-1")
+    assert after["status"]["usedPercent"] == 50
+    # Nothing happened to the conditions: they are since when they were.
+    assert after["status"]["conditions"] == before["status"]["conditions"]
+
+
+async def test_what_users_set_stays(
+    kubernetes: Kubernetes, operator: Operator, new_host: NewHost
+) -> None:
+    await operator.follow_endpoints(host := await new_host("storage-1", "a"))
+    await operator.settle()
+    await kubernetes.patch("storage-1", schedulable=False)
+    host.groups[UUIDS["b"]] = "vg-b"
+    await operator.settle()
+    node = await kubernetes.read("storage-1")
+    assert node["spec"]["schedulable"] is False
+    assert node["spec"]["volumeGroups"] == [group("a"), group("b")]
+    assert node["status"]["observedGeneration"] == node["metadata"]["generation"]
+
+
+async def test_a_host_that_is_gone_keeps_all_but_its_readiness(
+    kubernetes: Kubernetes, operator: Operator, new_host: NewHost
+) -> None:
+    await operator.follow_endpoints(host := await new_host("storage-1", "a"))
+    await operator.settle()
+    before = await kubernetes.read("storage-1")
+    await host.stop()
+    await operator.look()
+    node = await kubernetes.read("storage-1")
+    ready = condition(node, "Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "Unreachable")
+    assert condition(node, "PoolsHealthy")["status"] == "Unknown"
+    assert node["spec"] == before["spec"]
+    assert node["status"]["pools"] == before["status"]["pools"]
+    await operator.follow_endpoints()
+    await operator.look()
+    node = await kubernetes.read("storage-1")
+    assert "has no running storage pod" in condition(node, "Ready")["message"]
+    assert condition(node, "Ready")["lastTransitionTime"] == ready["lastTransitionTime"]
+    assert node["status"]["address"] == ""
+    # It is back, elsewhere.
+    await host.start()
+    await operator.follow_endpoints(host)
+    await operator.look()
+    node = await kubernetes.read("storage-1")
+    assert condition(node, "Ready")["status"] == "True"
+    assert node["status"]["address"].endswith(f":{host.port}")
+    events = await kubernetes.events("storage-1")
+    assert events == ["VolumeGroupAdded", "Unreachable", "Answering"]
+
+
+async def test_a_full_pool_and_a_dead_tgtd_are_told(
+    kubernetes: Kubernetes, operator: Operator, new_host: NewHost
+) -> None:
+    await operator.follow_endpoints(host := await new_host("storage-1", "a"))
+    await operator.settle()
+    host.stopped = "Nothing is made in thin pool vg-a/pool: extend it."
+    host.problems = ("tgtd does not run.",)
+    await operator.look()
+    node = await kubernetes.read("storage-1")
+    pools, ready = condition(node, "PoolsHealthy"), condition(node, "Ready")
+    assert (pools["status"], pools["reason"], pools["message"]) == (
+        "False",
+        "PoolFull",
+        host.stopped,
+    )
+    assert (ready["reason"], ready["message"]) == ("NotReady", "tgtd does not run.")
+    host.stopped, host.problems = "", ()
+    await operator.look()
+    events = await kubernetes.events("storage-1")
+    assert sorted(events[1:3]) == ["NotReady", "PoolFull"]
+    assert sorted(events[3:]) == ["Answering", "AsExpected"]
+
+
+async def test_another_host_that_has_the_disks_of_a_silent_one_gets_a_conflict(
+    kubernetes: Kubernetes, operator: Operator, new_host: NewHost
+) -> None:
+    old, new = await new_host("storage-1", "a"), await new_host("storage-2")
+    await operator.follow_endpoints(old, new)
+    await operator.settle()
+    await old.stop()
+    new.groups[UUIDS["a"]] = "vg-a"
+    await operator.settle()
+    node = await kubernetes.read("storage-2")
+    conflict = condition(node, "VolumeGroupConflict")
+    assert (conflict["status"], conflict["reason"]) == ("True", "AnotherHostHasIt")
+    assert "belongs to storage-1, which does not answer" in conflict["message"]
+    assert not node["spec"].get("volumeGroups")
+    assert "AnotherHostHasIt" in await kubernetes.events("storage-2")
+    # The explicit act: the old host is given up, and its disks are the new one's.
+    await kubernetes.patch("storage-1", retired=True)
+    await operator.settle()
+    node = await kubernetes.read("storage-2")
+    assert node["spec"]["volumeGroups"] == [group("a")]
+    assert condition(node, "VolumeGroupConflict")["status"] == "False"
+    assert (await kubernetes.read("storage-1"))["spec"]["volumeGroups"] == []
+
+
+async def test_killed_in_the_middle_of_a_move_the_next_one_goes_on(
+    kubernetes: Kubernetes, credentials: ClientCredentials, new_host: NewHost
+) -> None:
+    old, new = await new_host("storage-1", "a"), await new_host("storage-2")
+    async with operating(kubernetes, credentials) as first:
+        await first.follow_endpoints(old, new)
+        await first.settle()
+        new.groups, old.groups = old.groups, {}
+        await first.look()
+    owners = [await _groups(kubernetes, name) for name in ("storage-1", "storage-2")]
+    assert owners == [[group("a")], [group("a")]]
+    async with operating(kubernetes, credentials) as second:
+        await second.settle()
+    owners = [await _groups(kubernetes, name) for name in ("storage-1", "storage-2")]
+    assert owners == [[], [group("a")]]
+
+
+async def test_a_write_that_was_overtaken_is_made_anew(
+    kubernetes: Kubernetes, operator: Operator, new_host: NewHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await operator.follow_endpoints(host := await new_host("storage-1", "a"))
+    await operator.settle()
+    stale = operator.cluster.storage_nodes()
+    await kubernetes.patch("storage-1", schedulable=False)
+    host.groups[UUIDS["b"]] = "vg-b"
+    with monkeypatch.context() as patched:
+        patched.setattr(operator.cluster, "storage_nodes", lambda: stale)
+        assert not await operator.nodes.look()
+    assert await _groups(kubernetes, "storage-1") == [group("a")]
+    await operator.settle()
+    assert await _groups(kubernetes, "storage-1") == [group("a"), group("b")]
+    assert (await kubernetes.read("storage-1"))["spec"]["schedulable"] is False
+
+
+async def test_the_zone_is_that_of_the_node_at_first(
+    kubernetes: Kubernetes, credentials: ClientCredentials, new_host: NewHost
+) -> None:
+    await kubernetes.node("storage-1", **{"topology.kubernetes.io/zone": "hall-1"})
+    await kubernetes.node("storage-2")
+    async with operating(kubernetes, credentials, zones=True) as operator:
+        await operator.follow_endpoints(await new_host("storage-1"), await new_host("storage-2"))
+        await operator.settle()
+        assert (await kubernetes.read("storage-1"))["spec"]["zone"] == "hall-1"
+        assert "zone" not in (await kubernetes.read("storage-2"))["spec"]
+        # Volumes were made there: what is in a zone stays in it.
+        await kubernetes.patch("storage-1", zone="hall-2")
+        await operator.settle()
+        assert (await kubernetes.read("storage-1"))["spec"]["zone"] == "hall-2"
+
+
+async def test_a_change_is_seen_at_once(
+    kubernetes: Kubernetes, credentials: ClientCredentials, new_host: NewHost
+) -> None:
+    """Long before the interval of 30 s is over; and its own writes do not count as one."""
+    async with operating(kubernetes, credentials) as operator:
+        running = asyncio.create_task(operator.nodes.run())
+        await kubernetes.endpoints(await new_host("storage-1", "a"))
+        await until(lambda: _is_ready(kubernetes, "storage-1"))
+        await kubernetes.patch("storage-1", schedulable=False)
+        await until(lambda: _has_observed(kubernetes, "storage-1"))
+        running.cancel()
+        await asyncio.wait({running})
+
+
+async def test_no_event_is_no_obstacle(
+    kubernetes: Kubernetes, operator: Operator, new_host: NewHost, fake: FakeApi
+) -> None:
+    fake.refused = {"/api/v1/namespaces/default/events"}
+    await operator.follow_endpoints(await new_host("storage-1", "a"))
+    await operator.settle()
+    assert await _groups(kubernetes, "storage-1") == [group("a")]
+
+
+async def _groups(kubernetes: Kubernetes, name: str) -> Any:  # noqa: ANN401
+    return (await kubernetes.read(name))["spec"].get("volumeGroups", [])
+
+
+async def _is_ready(kubernetes: Kubernetes, name: str) -> bool:
+    node = await kubernetes.read(name)
+    return "status" in node and condition(node, "Ready")["status"] == "True"
+
+
+async def _has_observed(kubernetes: Kubernetes, name: str) -> bool:
+    node = await kubernetes.read(name)
+    return bool(node["status"]["observedGeneration"] == node["metadata"]["generation"])
