@@ -165,7 +165,7 @@ class FakeApi:
 
 class _Refused(Exception):
     def __init__(self, code: HTTPStatus, message: str) -> None:
-        self.status = {
+        self.status: Object = {
             "kind": "Status",
             "apiVersion": "v1",
             "metadata": {},
