@@ -47,7 +47,7 @@ def lab(worker_id: str) -> Iterator[Lab]:
     prerequisites.ensure(print)
     place = os.environ.get("LAB_DIR") or f"{DEFAULT_DIRECTORY}-test"
     with Lab(Path(f"{place}-containers-{worker_id}")) as lab:
-        lab.up(storage=2, compute=1, contained=True)
+        lab.up(storage=2, compute=1, content="contained")
         yield lab
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, get_args
+from typing import TYPE_CHECKING, BinaryIO, get_args
 
 from tests.e2e.lab.errors import HostGone, LabError
 from tests.e2e.lab.host import Host
@@ -15,15 +16,15 @@ from tests.e2e.lab.lab import Lab, default_directory
 from tests.e2e.lab.remote import shell_status
 from tests.e2e.lab.topology import DataNetwork
 
+if TYPE_CHECKING:
+    from tests.e2e.lab.kubernetes.cluster import Cluster
+
 
 def up(lab: Lab, options: argparse.Namespace) -> int:
-    lab.up(
-        options.storage,
-        options.compute,
-        bare=options.bare,
-        contained=options.contained,
-        report=_say,
-    )
+    if options.content == "kubelet":
+        _cluster(lab).up_cluster(options.storage, options.compute, report=_say)
+    else:
+        lab.up(options.storage, options.compute, content=options.content, report=_say)
     return 0
 
 
@@ -97,6 +98,17 @@ def call_csi(lab: Lab, options: argparse.Namespace) -> int:
     return 0
 
 
+def run_kubectl(lab: Lab, options: argparse.Namespace) -> int:
+    command = _cluster(lab).command("kubectl", *options.argv)
+    return subprocess.run(command, check=False).returncode
+
+
+def _cluster(lab: Lab) -> Cluster:
+    from tests.e2e.lab.kubernetes.cluster import Cluster  # noqa: PLC0415 - few want one
+
+    return Cluster(lab.directory)
+
+
 def cut(lab: Lab, options: argparse.Namespace) -> int:
     lab.host(options.host).cut()
     return 0
@@ -156,14 +168,24 @@ def _parser() -> argparse.ArgumentParser:
     added = command("up", up, "make and boot a lab, and wait until it is ready")
     added.add_argument("--storage", type=int, default=1, metavar="N", help="storage hosts (1)")
     added.add_argument("--compute", type=int, default=2, metavar="N", help="compute hosts (2)")
-    added.add_argument("--bare", action="store_true", help="without the driver's roles")
-    added.add_argument("--contained", action="store_true", help="roles and tgtd in containers")
+    contents = added.add_mutually_exclusive_group()
+    for option, content, summary in (
+        ("--bare", "bare", "without the driver's roles"),
+        ("--contained", "contained", "roles and tgtd in containers"),
+        ("--kubernetes", "kubelet", "as nodes of a Kubernetes cluster that has the driver"),
+    ):
+        contents.add_argument(
+            option, dest="content", action="store_const", const=content, help=summary
+        )
+    added.set_defaults(content="roles")
     command("status", status, "show the hosts and what is up in them")
     added = host_command("exec", run_command, "run a command in a host, without a shell")
     added.add_argument("argv", nargs="+", metavar="COMMAND", help="after --")
     added = host_command("csi", call_csi, "call the CSI socket of storage-1 or of a compute host")
     added.add_argument("method", metavar="METHOD", help="such as CreateVolume")
     added.add_argument("request", metavar="JSON", nargs="?", default="{}", help="the request")
+    added = command("kubectl", run_kubectl, "run kubectl as the administrator of the lab's cluster")
+    added.add_argument("argv", nargs="*", metavar="ARGUMENT", help="of kubectl")
     host_command("cut", cut, "cut a host's power")
     host_command("boot", boot, "start a host that is off, and wait until it is ready")
     for name, action, summary in (
@@ -193,7 +215,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     """Run one command; its exit status."""
-    options = _parser().parse_args()
+    options = _parser().parse_args(_arguments())
     try:
         return int(options.action(Lab(options.dir), options))
     except LabError as error:
@@ -201,6 +223,14 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _arguments() -> list[str]:
+    """Ours, with a mark before those that are kubectl's, which argparse would take for ours."""
+    ours = sys.argv[1:]
+    if "kubectl" in ours:
+        ours.insert(ours.index("kubectl") + 1, "--")
+    return ours
 
 
 if __name__ == "__main__":

@@ -9,14 +9,14 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from tests.e2e.lab import containers
 from tests.e2e.lab.errors import HostGone, LabError
 from tests.e2e.lab.machine import Machine
 from tests.e2e.lab.network import Network
 from tests.e2e.lab.remote import Command, Result, ask
-from tests.e2e.lab.services import CHECKOUT, Service, ServiceState, services
+from tests.e2e.lab.services import CHECKOUT, Content, Service, ServiceState, services
 from tests.e2e.lab.topology import (
     AGENT_PORT,
     CSI_SOCKETS,
@@ -58,18 +58,23 @@ class Host:
 
     # What it is made of
 
-    def create(self, *, bare: bool, contained: bool, memory_mib: int | None = None) -> None:
-        """Make its files: empty disks, and the scripts of its services."""
+    def create(
+        self, content: Content, *, memory_mib: int | None = None, disk: Path | None = None
+    ) -> None:
+        """Make its files: its disks, and the scripts of its services.
+
+        `disk` is a file system that its system disk starts as a copy of; else that is empty.
+        """
         for directory in (self.config, self._scripts, self.directory / "log"):
             directory.mkdir(parents=True, exist_ok=True)
-        for service in services(self.identity, bare=bare):
-            started = containers.contained(service) if contained else service
+        (self.directory / "content").write_text(content)
+        for service in services(self.identity, content):
+            started = containers.contained(service) if content == "contained" else service
             (self._scripts / service.name).write_text(started.script())
-        if contained:
-            (self.directory / "contained").touch()
-        _make_sparse(self._system_disk, SYSTEM_DISK_MIB)
-        command = ["mkfs.ext4", "-q", str(self._system_disk)]
-        subprocess.run(command, check=True, timeout=60)
+        if disk:
+            self._copied_disk.symlink_to(disk)
+        else:
+            make_system_disk(self.system_disk, SYSTEM_DISK_MIB)
         if self.identity.kind == "storage":
             _make_sparse(self._data_disk, DATA_DISK_MIB)
         self._memory.write_text(str(memory_mib or MEMORY_MIB[self.identity.kind]))
@@ -79,8 +84,13 @@ class Host:
         return self.directory / "memory_mib"
 
     @property
-    def _system_disk(self) -> Path:
+    def system_disk(self) -> Path:
+        """What it starts from, or what it has written since where that is another's copy."""
         return self.directory / "system.img"
+
+    @property
+    def _copied_disk(self) -> Path:
+        return self.directory / "copied.img"
 
     @property
     def _data_disk(self) -> Path:
@@ -89,8 +99,8 @@ class Host:
     @property
     def services(self) -> list[Service]:
         """What runs in it, as decided when the lab was made."""
-        installed = {path.name for path in self._scripts.iterdir()}
-        return [each for each in services(self.identity, bare=False) if each.name in installed]
+        content = cast("Content", (self.directory / "content").read_text())
+        return services(self.identity, content)
 
     # Power and network
 
@@ -108,7 +118,9 @@ class Host:
         """Start its kernel, without waiting for anything."""
         if self.pid:
             raise LabError(f"{self.name} is running already: `cut` it first.")
-        disks = [f"ubd0={self._system_disk}"]
+        # The kernel itself makes what it writes a file of its own, beside a disk that others copy.
+        copied = f",{self._copied_disk}" if self._copied_disk.is_symlink() else ""
+        disks = [f"ubd0={self.system_disk}{copied}"]
         if self.identity.kind == "storage":
             disks.append(f"ubd1={self._data_disk}")
         self._machine.start(
@@ -289,6 +301,12 @@ class Host:
 def _interface(number: int, tap: str, address: str) -> str:
     options = f"transport=tap,ifname={tap},depth=128,gro=1,mac={mac_address(address)}"
     return f"vec{number}:{options}"
+
+
+def make_system_disk(path: Path, size_mib: int) -> None:
+    """An empty file system in a sparse file."""
+    _make_sparse(path, size_mib)
+    subprocess.run(["mkfs.ext4", "-q", str(path)], check=True, timeout=60)
 
 
 def _make_sparse(path: Path, size_mib: int) -> None:

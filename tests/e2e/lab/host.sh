@@ -84,6 +84,10 @@ prepare_storage() {
 prepare_compute() {
     modprobe -a sd_mod iscsi_tcp dm-mod
     start_udev
+    keep_iscsi_configuration
+}
+
+keep_iscsi_configuration() {
     if [ ! -e /run/lab/system/iscsi/iscsid.conf ]; then
         cp -a /etc/iscsi/. /run/lab/system/iscsi
     fi
@@ -130,7 +134,13 @@ configure_host
 mount_system_disk
 step "preparing ${LAB_HOST%-*}"
 "prepare_${LAB_HOST%-*}"
-[ ! -e "$LAB_DIR/contained" ] || prepare_containers
+case $(<"$LAB_DIR/content") in
+    contained) prepare_containers ;;
+    containerd | kubelet)
+        [ "${LAB_HOST%-*}" = compute ] || keep_iscsi_configuration
+        . "$LAB_CODE/kubernetes/node.sh"
+        ;;
+esac
 step "starting services"
 trap - ERR
 for script in "$LAB_DIR"/services/*; do

@@ -16,11 +16,12 @@ from types import TracebackType
 from typing import Self
 
 from tests.e2e.lab import pki, prerequisites
+from tests.e2e.lab.daemons import Daemons
 from tests.e2e.lab.errors import LabError
 from tests.e2e.lab.host import BOOT_TIMEOUT, Host
 from tests.e2e.lab.machine import Machine
 from tests.e2e.lab.network import Network
-from tests.e2e.lab.services import CHECKOUT
+from tests.e2e.lab.services import CHECKOUT, Content
 from tests.e2e.lab.topology import MAX_HOSTS, STORAGE_API_PORT, HostName, Kind
 
 DEFAULT_DIRECTORY = Path("/var/tmp/csi-lvm-iscsi-lab")
@@ -39,6 +40,7 @@ class Lab:
         _check_path(self.directory)
         self.id = hashlib.sha256(os.fsencode(self.directory)).hexdigest()[:10]
         self.network = Network(f"csi-lab-{self.id}")
+        self.daemons = Daemons(self.id, self.network, self.directory / "daemons")
         self._hosts_directory = self.directory / "hosts"
         self._keys_directory = self.directory / "pki"
         self._ready_mark = self.directory / "ready"
@@ -77,18 +79,17 @@ class Lab:
         storage: int = 1,
         compute: int = 2,
         *,
-        bare: bool = False,
-        contained: bool = False,
+        content: Content = "roles",
         memory_mib: Mapping[str, int] | None = None,
+        disk: Path | None = None,
         report: Callable[[str], None] = print,
     ) -> None:
         """Make and boot a new lab, and return when everything in it is ready.
 
-        With `bare` the driver's roles are left out; `contained`: they and tgtd run in containers.
-        `memory_mib` is for hosts, by name, that are
-        to have another size than is usual. What a killed `up` left is removed first; a
-        lab that is up is an error. After an error the hosts stay for inspection, until `down` or
-        the next `up`.
+        `memory_mib` is for hosts, by name, that are to have another size than is usual; `disk` is
+        what their system disks are copies of. What a killed `up` left is removed first; a lab that
+        is up is an error. After an error the hosts stay for inspection, until `down` or the next
+        `up`.
         """
         names = [*_names("storage", storage), *_names("compute", compute)]
         progress = Progress(report)
@@ -102,18 +103,17 @@ class Lab:
             hosts = [self._host(name) for name in names]
             sizes = memory_mib or {}
             _in_parallel(
-                lambda host: host.create(
-                    bare=bare, contained=contained, memory_mib=sizes.get(host.name)
-                ),
+                lambda host: host.create(content, memory_mib=sizes.get(host.name), disk=disk),
                 hosts,
             )
-            self._write_keys(hosts)
+            self._before_boot(hosts)
             progress(f"booting {', '.join(host.name for host in hosts)}")
             for host in hosts:
                 host.power_on()
             _in_parallel(lambda host: _wait_for_agent(host, progress), hosts)
-            self._write_inventory(hosts)
+            self._after_boot(hosts)
             _in_parallel(lambda host: _wait_ready(host, progress), hosts)
+            self._when_ready(hosts, progress)
             self._ready_mark.touch()
             progress("the lab is up")
 
@@ -133,12 +133,24 @@ class Lab:
         if machines.pid():
             report("stopping the hosts that run")
         machines.kill()
+        self.daemons.kill()
         self.network.delete()
         self._ready_mark.unlink(missing_ok=True)
-        for directory in (self._hosts_directory, self._keys_directory):
+        for directory in (self._hosts_directory, self._keys_directory, self.daemons.directory):
             if directory.exists():
                 report(f"removing {directory}")
                 shutil.rmtree(directory)
+
+    def _before_boot(self, hosts: list[Host]) -> None:
+        """Give the hosts what they have before they boot."""
+        self._write_keys(hosts)
+
+    def _after_boot(self, hosts: list[Host]) -> None:
+        """Tell what only hosts that have booted can tell."""
+        self._write_inventory(hosts)
+
+    def _when_ready(self, hosts: list[Host], progress: Progress) -> None:
+        """Do what only a lab can be given whose hosts are ready."""
 
     def _write_keys(self, hosts: list[Host]) -> None:
         """Give each host the keys of its roles, under its config directory."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tests.e2e.lab.errors import LabError
 from tests.e2e.lab.topology import (
+    API_SERVER,
     DATA2_NETWORK,
     DATA_NETWORK,
     MANAGEMENT_NETWORK,
@@ -56,6 +57,22 @@ class Network:
             for tap, bridge in _ports(host):
                 commands += [f"tuntap add {tap} mode tap", f"link set {tap} master {bridge} up"]
         _ip("-n", self.namespace, "-batch", "-", commands=commands)
+
+    def add_cluster(self, hosts: Iterable[HostName]) -> None:
+        """Let the hosts' pods and a control plane in the namespace reach each other.
+
+        There is no kube-proxy: the API server's service address is simply one of the namespace.
+        """
+        routes = [f"route add {host.pod_network} via {host.data_address}" for host in hosts]
+        address = f"addr add {API_SERVER}/32 dev {DATA_BRIDGE}"
+        _ip("-n", self.namespace, "-batch", "-", commands=[address, *routes])
+        # Hosts know no way to each other's pods: they send what is for them here.
+        forward = self.command("sysctl", "--quiet", "--write", "net.ipv4.ip_forward=1")
+        subprocess.run(forward, check=True)
+
+    def command(self, *argv: str) -> list[str]:
+        """What runs a command inside the namespace."""
+        return ["nsenter", f"--net={self.path}", "--", *argv]
 
     def delete(self) -> None:
         """Remove the namespace and all in it, if it exists."""

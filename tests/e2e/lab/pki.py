@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import shutil
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 from tests.e2e.lab.errors import LabError
@@ -30,6 +31,12 @@ class Authority:
         """A certificate for the host's name and data address, as a TLS server."""
         names = f"subjectAltName=DNS:{host},IP:{host.data_address}"
         self._issue(str(host), directory, "extendedKeyUsage=serverAuth", names)
+
+    def issue_api_server(self, addresses: Iterable[str], directory: Path) -> None:
+        """A certificate for a Kubernetes API server at these IP addresses."""
+        names = ",".join(["DNS:kubernetes.default.svc", *(f"IP:{each}" for each in addresses)])
+        extensions = ("extendedKeyUsage=serverAuth", f"subjectAltName={names}")
+        self._issue("kube-apiserver", directory, *extensions)
 
     def issue_client(self, name: str, directory: Path) -> None:
         """A certificate with which to call the storage hosts."""
@@ -72,3 +79,9 @@ def _openssl_req(
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     if done.returncode != 0:
         raise LabError(f"openssl could not make {certificate}: {done.stderr.strip()}")
+
+
+def write_private_key(path: Path) -> None:
+    """An ECDSA key, as the API server takes it for tokens of service accounts."""
+    command = ["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(path)]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)

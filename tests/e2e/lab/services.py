@@ -6,6 +6,7 @@ import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from tests.e2e.lab.topology import (
     CSI_SOCKETS,
@@ -19,6 +20,7 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 
 CONFIG = "/etc/csi-lvm-iscsi"
 STATE = "/var/lib/csi-lvm-iscsi"
+KUBERNETES = "/etc/kubernetes"
 
 PORTAL_NETWORKS = "/run/lab/portal-networks"
 """CIDRs, for tests of a storage host with several portals: the role reads it when it starts."""
@@ -29,6 +31,11 @@ ENVIRONMENT = {
     "LC_ALL": "C",
     "GRPC_ENABLE_FORK_SUPPORT": "0",
 }
+
+
+Content = Literal["bare", "roles", "contained", "containerd", "kubelet"]
+"""What runs in a lab's hosts beside the lab's agent, iscsid and tgtd: nothing, the driver's roles, the
+same in containers, a container runtime alone, or kubelet, whose pods bring tgtd and the roles."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +77,15 @@ class ServiceState:
     ready: bool
 
 
-def services(host: HostName, *, bare: bool) -> list[Service]:
-    """The services of a host, without the driver's roles if `bare`."""
+def services(host: HostName, content: Content) -> list[Service]:
+    """The services of a host."""
     # A storage host is an initiator too: it copies volumes from others.
-    table = [_agent(host), *([_tgtd()] if host.kind == "storage" else []), _iscsid()]
-    return table if bare else table + _roles(host)
+    table = [_agent(host), _iscsid()]
+    if content in ("containerd", "kubelet"):
+        return [*table, _containerd(), *([_kubelet(host)] if content == "kubelet" else [])]
+    if host.kind == "storage":
+        table.append(_tgtd())
+    return table if content == "bare" else table + _roles(host)
 
 
 def _agent(host: HostName) -> Service:
@@ -92,6 +103,28 @@ def _tgtd() -> Service:
 
 def _iscsid() -> Service:
     return Service("iscsid", ("iscsid", "-f"))
+
+
+def _containerd() -> Service:
+    return Service(
+        "containerd",
+        ("containerd", "--config", f"{KUBERNETES}/containerd.toml"),
+        endpoint="/run/containerd/containerd.sock",
+    )
+
+
+def _kubelet(host: HostName) -> Service:
+    return Service(
+        "kubelet",
+        (
+            f"{KUBERNETES}/bin/kubelet",
+            f"--config={KUBERNETES}/kubelet.yaml",
+            f"--kubeconfig={KUBERNETES}/kubeconfig",
+            f"--hostname-override={host}",
+            f"--node-ip={host.data_address}",
+        ),
+        endpoint="127.0.0.1:10248",
+    )
 
 
 def _roles(host: HostName) -> list[Service]:

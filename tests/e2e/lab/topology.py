@@ -19,6 +19,12 @@ DATA2_NETWORK = "10.79.0"
 MANAGEMENT_NETWORK = "10.78.0"
 """The lab's agent and the CSI sockets. Never partitioned."""
 
+POD_NETWORK = "10.88"
+"""Pods of a host have a network of 256 addresses in it, after the host's number."""
+
+API_SERVER = "10.96.0.1"
+"""Where pods find the API server, as the first address of the services' network."""
+
 AGENT_PORT = 7010
 
 STORAGE_API_PORT = 9740
@@ -85,6 +91,10 @@ class HostName(NamedTuple):
     @property
     def management_address(self) -> str:
         return f"{MANAGEMENT_NETWORK}.{self.last_octet}"
+
+    @property
+    def pod_network(self) -> str:
+        return f"{POD_NETWORK}.{self.last_octet}.0/24"
 
     @property
     def data_tap(self) -> str:

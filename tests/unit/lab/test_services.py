@@ -18,8 +18,8 @@ from tests.e2e.lab.topology import HostName
 )
 def test_roles_come_on_top_of_what_a_bare_host_has(name: str, roles: list[str]) -> None:
     host = HostName.parse(name)
-    bare = [service.name for service in services(host, bare=True)]
-    assert [service.name for service in services(host, bare=False)] == bare + roles
+    bare = [service.name for service in services(host, "bare")]
+    assert [service.name for service in services(host, "roles")] == bare + roles
 
 
 def test_script_becomes_the_command_with_its_arguments_intact() -> None:

@@ -1,0 +1,97 @@
+"""A lab whose hosts are the nodes of a Kubernetes cluster that has the driver."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tests.e2e.lab.errors import LabError
+from tests.e2e.lab.host import Host
+from tests.e2e.lab.kubernetes import builds, disks, images, nodes, release
+from tests.e2e.lab.kubernetes.control_plane import ControlPlane
+from tests.e2e.lab.lab import Lab, Progress
+from tests.e2e.lab.topology import Kind
+
+MEMORY_MIB: dict[Kind, int] = {"storage": 1280, "compute": 1280}
+KUBECTL_TIMEOUT = 180.0
+
+
+class Cluster(Lab):
+    """Labels, CRDs, the chart: what an administrator would do is done with kubectl and helm."""
+
+    def __init__(self, directory: Path | None = None) -> None:
+        super().__init__(directory)
+        self.control_plane = ControlPlane(self.daemons, self.network)
+        self.installs_driver = True
+
+    def up_cluster(
+        self, storage: int = 2, compute: int = 2, *, report: Callable[[str], None] = print
+    ) -> None:
+        """Build what is missing, boot, and return when the driver's pods are ready."""
+        builds.ensure(report)
+        disk = disks.ensure([image.archive for image in images.ensure(report)], report)
+        counts: dict[Kind, int] = {"storage": storage, "compute": compute}
+        memory = {
+            f"{kind}-{number}": MEMORY_MIB[kind]
+            for kind, count in counts.items()
+            for number in range(1, count + 1)
+        }
+        self.up(storage, compute, content="kubelet", memory_mib=memory, disk=disk, report=report)
+
+    def kubectl(
+        self, *arguments: str, stdin: str = "", timeout: float = KUBECTL_TIMEOUT
+    ) -> subprocess.CompletedProcess[str]:
+        """Run kubectl as the cluster's administrator."""
+        return self.run("kubectl", *arguments, stdin=stdin, timeout=timeout)
+
+    def run(
+        self, program: str, *arguments: str, stdin: str = "", timeout: float = KUBECTL_TIMEOUT
+    ) -> subprocess.CompletedProcess[str]:
+        """Run kubectl or helm in the lab's network, as the cluster's administrator."""
+        return subprocess.run(
+            self.command(program, *arguments),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout,
+        )
+
+    def command(self, program: str, *arguments: str) -> list[str]:
+        """The command line of `run`."""
+        kubeconfig = f"--kubeconfig={self.control_plane.kubeconfig()}"
+        return self.network.command(str(builds.BIN / program), kubeconfig, *arguments)
+
+    def insist(self, program: str, *arguments: str, stdin: str = "") -> str:
+        """What it prints; LabError if it fails."""
+        done = self.run(program, *arguments, stdin=stdin)
+        if done.returncode != 0:
+            said = f"{done.stdout}{done.stderr}".strip()
+            raise LabError(f"`{program} {' '.join(arguments)}` failed: {said}")
+        return done.stdout
+
+    def _before_boot(self, hosts: list[Host]) -> None:
+        self.daemons.directory.mkdir(parents=True)
+        self.network.add_cluster([host.identity for host in hosts])
+        self.control_plane.create([host.name for host in hosts])
+        for host in hosts:
+            kubeconfig = self.control_plane.kubeconfig(f"system:node:{host.name}")
+            nodes.furnish(host, kubeconfig.read_text())
+        self.control_plane.start()
+
+    def _after_boot(self, hosts: list[Host]) -> None:
+        """The driver's keys and its knowledge of hosts are made in the cluster."""
+
+    def _when_ready(self, hosts: list[Host], progress: Progress) -> None:
+        self.control_plane.wait_ready()
+        progress("the control plane is ready")
+        self._await_nodes(hosts)
+        progress("all nodes are ready")
+        if self.installs_driver:
+            release.install(self, hosts, progress)
+
+    def _await_nodes(self, hosts: Sequence[Host]) -> None:
+        names = [f"node/{host.name}" for host in hosts]
+        self.insist("kubectl", "wait", "--for=create", "--timeout=120s", *names)
+        self.insist("kubectl", "wait", "--for=condition=Ready", "--timeout=120s", *names)
