@@ -106,6 +106,8 @@ lock: install ## Pin dependencies anew in requirements.lock
 	.venv/bin/pip install -q uv
 	.venv/bin/uv pip compile --generate-hashes --universal --python-version 3.11 --extra dev \
 		--no-header --upgrade -o requirements.lock pyproject.toml
+	.venv/bin/uv pip compile --generate-hashes --universal --python-version 3.11 \
+		--no-header --constraints requirements.lock -o requirements-image.lock pyproject.toml
 
 .PHONY: clean
 clean: ## Remove the virtual environment and caches

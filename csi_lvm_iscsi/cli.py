@@ -15,7 +15,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from csi_lvm_iscsi import adopt, bootstrap, doctor, operator
+from csi_lvm_iscsi import __version__, adopt, bootstrap, doctor, operator
 from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.model.errors import DriverError
 from csi_lvm_iscsi.records.keys import KeyDirectory
@@ -150,6 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="csi-lvm-iscsi", description="A CSI driver for LVM volumes over iSCSI."
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     roles = parser.add_subparsers(dest="role", required=True, metavar="ROLE")
 
     controller = roles.add_parser(

@@ -1,10 +1,10 @@
 """CSI Identity: the same on the controller and on the nodes."""
 
 from collections.abc import Callable
-from importlib.metadata import version
 
 from google.protobuf import wrappers_pb2
 
+from csi_lvm_iscsi import __version__
 from csi_lvm_iscsi.model.errors import Unavailable
 from csi_lvm_iscsi.model.names import DRIVER
 from csi_lvm_iscsi.rpc.pb import csi_pb2, csi_pb2_grpc
@@ -25,7 +25,7 @@ class IdentityService(csi_pb2_grpc.IdentityServicer):
         self, request: csi_pb2.GetPluginInfoRequest, context: object
     ) -> csi_pb2.GetPluginInfoResponse:
         """Name and version."""
-        return csi_pb2.GetPluginInfoResponse(name=DRIVER, vendor_version=version("csi-lvm-iscsi"))
+        return csi_pb2.GetPluginInfoResponse(name=DRIVER, vendor_version=__version__)
 
     async def GetPluginCapabilities(
         self, request: csi_pb2.GetPluginCapabilitiesRequest, context: object

@@ -1,8 +1,8 @@
 """What this host tells of itself: from memory, as of the role's last look."""
 
 from collections.abc import Iterator
-from importlib.metadata import version
 
+from csi_lvm_iscsi import __version__
 from csi_lvm_iscsi.model.errors import Unavailable
 from csi_lvm_iscsi.model.host_status import HostStatus, VolumeGroupSpace
 from csi_lvm_iscsi.storage.metrics import UpkeepState
@@ -20,7 +20,7 @@ def status_of(host: str, parts: Parts, portals: Portals, upkeep: UpkeepState) ->
         problems.append(str(error))
     return HostStatus(
         host=host,
-        version=version("csi-lvm-iscsi"),
+        version=__version__,
         volume_groups=tuple(
             VolumeGroupSpace(each.name, each.uuid, each.size_bytes, each.free_bytes)
             for each in parts.catalog.groups()

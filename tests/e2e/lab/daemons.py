@@ -43,8 +43,13 @@ class Daemons:
 
     def pids(self, name: str = "") -> list[int]:
         """Those that run, or those of one program."""
-        return [pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc")))
-                if self._is_ours(pid, name)]
+        return [
+            pid
+            for pid in (
+                int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()
+            )
+            if self._is_ours(pid, name)
+        ]
 
     def kill(self, name: str = "") -> None:
         """Kill them all, or those of one program, and wait until they are gone."""

@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from tests.e2e.lab.errors import LabError
@@ -21,6 +21,11 @@ PACKAGES = (
     "e2fsprogs", "xfsprogs", "fdisk", "fio", "iproute2", "iputils-ping", "openssl", "procps",
     "strace", "util-linux",
 )  # fmt: skip
+
+KUBERNETES_PACKAGES = (
+    "buildah", "busybox-static", "containerd", "containernetworking-plugins", "debootstrap", "runc",
+)  # fmt: skip
+"""What a lab needs besides whose hosts are nodes of a cluster."""
 
 GUEST_PACKAGES = (
     "qemu-system-x86", "qemu-system-common", "qemu-system-data", "seabios", "busybox-static",
@@ -45,12 +50,19 @@ def ensure(report: Callable[[str], None]) -> None:
     if os.geteuid() != 0:
         raise LabError("The lab makes network namespaces: run it as root.")
     with _alone(LOCK):
-        _install_packages(report)
+        _install(PACKAGES, report)
         _link_kernel_modules(report)
     if not TUN_DEVICE.exists():
         raise LabError(
             f"There is no {TUN_DEVICE}: load the module `tun`, or give the container that device."
         )
+
+
+def ensure_kubernetes(report: Callable[[str], None]) -> None:
+    """Install what is missing for a cluster, or raise LabError where that fails."""
+    ensure(report)
+    with _alone(LOCK):
+        _install(KUBERNETES_PACKAGES, report)
 
 
 def ensure_guest(report: Callable[[str], None]) -> None:
@@ -77,8 +89,8 @@ def _alone(path: Path) -> Iterator[None]:
         yield
 
 
-def _install_packages(report: Callable[[str], None]) -> None:
-    missing = [package for package in PACKAGES if not _is_installed(package)]
+def _install(packages: Iterable[str], report: Callable[[str], None]) -> None:
+    missing = [package for package in packages if not _is_installed(package)]
     if not missing:
         return
     report(f"installing {' '.join(missing)}")

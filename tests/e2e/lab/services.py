@@ -34,8 +34,8 @@ ENVIRONMENT = {
 
 
 Content = Literal["bare", "roles", "contained", "containerd", "kubelet"]
-"""What runs in a lab's hosts beside the lab's agent, iscsid and tgtd: nothing, the driver's roles, the
-same in containers, a container runtime alone, or kubelet, whose pods bring tgtd and the roles."""
+"""What runs in a lab's hosts beside the lab's agent, iscsid and tgtd: nothing, the driver's roles,
+the same in containers, a container runtime alone, or kubelet, whose pods bring tgtd and roles."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,160 @@
+"""Kubernetes' programs, built once from the Go modules that modules/*/go.mod pin, and kept.
+
+`python -m tests.e2e.lab.kubernetes.builds` builds them, for those who want to see that.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-CACHE = Path("/var/cache/csi-lvm-iscsi-lab")
-BIN = CACHE / "kubernetes" / "bin"
-SNAPSHOT_CRDS = CACHE / "kubernetes" / "snapshot-crd"
-def ensure(report): pass
+from typing import NamedTuple
+
+from tests.e2e.lab import go
+from tests.e2e.lab.errors import LabError
+
+CACHE = Path(os.environ.get("LAB_CACHE") or "/var/cache/csi-lvm-iscsi-lab")
+MODULES = Path(__file__).with_name("modules")
+SNAPSHOTTER = "github.com/kubernetes-csi/external-snapshotter"
+
+
+class Program(NamedTuple):
+    """What is built of which module, as `go build` names it."""
+
+    module: str
+    package: str
+    version_of: str = ""
+    """The module whose version it tells as its own; Kubernetes' tell theirs otherwise."""
+
+
+def _of_kubernetes(name: str) -> Program:
+    return Program("kubernetes", f"k8s.io/kubernetes/cmd/{name}", "k8s.io/kubernetes")
+
+
+def _sidecar(name: str, module: str, directory: str = "kubernetes") -> Program:
+    return Program(directory, f"{module}/cmd/{name}", module)
+
+
+_CSI = "github.com/kubernetes-csi"
+PROGRAMS = {
+    "etcd": Program("etcd", "go.etcd.io/etcd/server/v3"),
+    "helm": Program("helm", "helm.sh/helm/v4/cmd/helm"),
+    **{
+        name: _of_kubernetes(name)
+        for name in (
+            "kube-apiserver",
+            "kube-controller-manager",
+            "kube-scheduler",
+            "kubectl",
+            "kubelet",
+        )
+    },
+    "csi-attacher": _sidecar("csi-attacher", f"{_CSI}/external-attacher/v4"),
+    "csi-resizer": _sidecar("csi-resizer", f"{_CSI}/external-resizer/v2"),
+    "csi-snapshotter": _sidecar("csi-snapshotter", f"{SNAPSHOTTER}/v8"),
+    "snapshot-controller": _sidecar("snapshot-controller", f"{SNAPSHOTTER}/v8"),
+    # It does not compile against the libraries of Kubernetes 1.37.
+    "csi-provisioner": _sidecar(
+        "csi-provisioner", f"{_CSI}/external-provisioner/v6", "provisioner"
+    ),
+    "pause": Program("pause", "."),
+}
+SUITE = {
+    "e2e.test": Program("kubernetes", "k8s.io/kubernetes/test/e2e", "k8s.io/kubernetes"),
+    "agnhost": Program("kubernetes", "k8s.io/kubernetes/test/images/agnhost"),
+}
+"""What only Kubernetes' own tests need."""
+
+
+def _pins() -> str:
+    """A name for all that the modules pin: what is built at other versions lives elsewhere."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in MODULES.rglob("*") if path.is_file()):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:10]
+
+
+DIRECTORY = CACHE / "kubernetes"
+BIN = DIRECTORY / f"bin-{_pins()}"
+SNAPSHOT_CRDS = BIN / "snapshot-crd"
+
+
+def version(module: str, directory: str = "kubernetes") -> str:
+    """The version of a Go module that is pinned there, as `v1.37.2`."""
+    pinned = (MODULES / directory / "go.mod").read_text()
+    match = re.search(rf"^(?:require )?\s*{re.escape(module)} (v\S+)", pinned, re.MULTILINE)
+    if not match:
+        raise LabError(f"{MODULES / directory / 'go.mod'} requires no {module}.")
+    return match[1]
+
+
+def ensure(report: Callable[[str], None], names: Sequence[str] = tuple(PROGRAMS)) -> None:
+    """Build those that are missing. LabError where that fails."""
+    BIN.mkdir(parents=True, exist_ok=True)
+    with (DIRECTORY / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two labs that come up at once
+        missing = [name for name in names if not (BIN / name).exists()]
+        if missing:
+            report(
+                f"building {len(missing)} programs of Kubernetes from source, once: on two cores "
+                "some 15 minutes, 5 GB of Go's caches"
+            )
+        for number, name in enumerate(missing, 1):
+            begun = time.monotonic()
+            report(f"building {name} ({number} of {len(missing)})")
+            go.made(BIN / name, functools.partial(_build, name))
+            report(f"built {name} in {time.monotonic() - begun:.0f} s")
+        if "snapshot-controller" in names:
+            go.made(SNAPSHOT_CRDS, _copy_snapshot_crds)
+
+
+def _build(name: str, place: Path) -> None:
+    program = {**PROGRAMS, **SUITE}[name]
+    flags = ("-mod=readonly", "-trimpath", "-buildvcs=false", f"-ldflags=-s -w {_linked(program)}")
+    # Without its vet: that would take all dependencies' time again.
+    command = ("test", "-c", "-vet=off") if name == "e2e.test" else ("build",)
+    go.run(
+        go.tool(DIRECTORY),
+        *(*command, *flags, "-o", str(place), program.package),
+        settings={"CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off"},
+        directory=MODULES / program.module,
+    )
+
+
+def _linked(program: Program) -> str:
+    """What the linker writes into a program for it to tell its version."""
+    if not program.version_of:
+        return ""
+    tells = version(program.version_of, program.module)
+    if program.version_of != "k8s.io/kubernetes":
+        return f"-X main.version={tells}"
+    major, minor, _ = tells.removeprefix("v").split(".")
+    values = {"gitVersion": tells, "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
+    places = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
+    return " ".join(
+        f"-X {place}.{key}={value}" for place in places for key, value in values.items()
+    )
+
+
+def _copy_snapshot_crds(place: Path) -> None:
+    command = [str(go.tool(DIRECTORY)), "list", "-mod=readonly", "-m", "-f={{.Dir}}"]
+    found = subprocess.run(
+        [*command, f"{SNAPSHOTTER}/client/v8"],
+        cwd=MODULES / "kubernetes",
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    shutil.copytree(Path(found.stdout.strip()) / "config" / "crd", place)
+
+
+if __name__ == "__main__":
+    ensure(print, sys.argv[1:] or [*PROGRAMS])

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tests.e2e.lab import prerequisites
 from tests.e2e.lab.errors import LabError
 from tests.e2e.lab.host import Host
 from tests.e2e.lab.kubernetes import builds, disks, images, nodes, release
@@ -29,6 +30,7 @@ class Cluster(Lab):
         self, storage: int = 2, compute: int = 2, *, report: Callable[[str], None] = print
     ) -> None:
         """Build what is missing, boot, and return when the driver's pods are ready."""
+        prerequisites.ensure_kubernetes(report)
         builds.ensure(report)
         disk = disks.ensure([image.archive for image in images.ensure(report)], report)
         counts: dict[Kind, int] = {"storage": storage, "compute": compute}
