@@ -46,7 +46,7 @@ unit: install ## Unit tests
 e2e: install ## Tests in the lab, in two labs at once
 	@$(PY) -m tests.e2e.lab.prerequisites
 	@$(PY) -m tests.e2e.sanity
-	$(PY) -m pytest tests/e2e -m 'not slow' --numprocesses 2 --dist loadfile --durations 10
+	$(PY) -m pytest tests/e2e --ignore tests/e2e/kubernetes -m 'not slow' --numprocesses 2 --dist loadfile --durations 10
 
 .PHONY: test-chart
 test-chart: install ## The Helm chart: values, renders, and what a real API server says of it

@@ -31,7 +31,9 @@ VALUES: dict[str, Any] = {
 def install(cluster: Cluster, hosts: Sequence[Host], progress: Progress) -> None:
     """Install all in a cluster whose nodes are ready; return when the driver's pods are."""
     storage = [f"node/{host.name}" for host in hosts if host.identity.kind == "storage"]
+    compute = [f"node/{host.name}" for host in hosts if host.identity.kind == "compute"]
     cluster.insist("kubectl", "label", *storage, STORAGE_LABEL)
+    cluster.insist("kubectl", "label", *compute, "lab=compute")
     cluster.insist("kubectl", "apply", "--kustomize", str(SNAPSHOT_CRDS))
     cluster.control_plane.start_snapshot_controller()
     progress("installing the driver with helm")
