@@ -48,6 +48,10 @@ e2e: install ## Tests in the lab, in two labs at once
 	@$(PY) -m tests.e2e.sanity
 	$(PY) -m pytest tests/e2e --ignore tests/e2e/kubernetes -m 'not slow' --numprocesses 2 --dist loadfile --durations 10
 
+.PHONY: test-kubernetes
+test-kubernetes: install ## The driver in a real Kubernetes in the lab; the first run builds Kubernetes from source
+	$(PY) -m pytest tests/e2e/kubernetes --durations 10 -s
+
 .PHONY: test-chart
 test-chart: install ## The Helm chart: values, renders, and what a real API server says of it
 	$(PY) -m pytest tests/chart

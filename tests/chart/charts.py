@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from tests.e2e.lab.kubernetes.builds import BIN
+
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "deploy/helm/csi-lvm-iscsi"
 NAMESPACE = "csi-lvm-iscsi"
@@ -69,15 +71,16 @@ VARIANTS: Mapping[str, dict[str, Any]] = {
 
 def binary(name: str) -> Path | None:
     """A program of Kubernetes: of the lab's cache, or on the PATH."""
-    cache = Path(os.environ.get("LAB_CACHE", "/var/cache/csi-lvm-iscsi-lab"))
-    found = shutil.which(name, path=f"{cache / 'kubernetes/bin'}:{os.environ.get('PATH', '')}")
+    found = shutil.which(name, path=f"{BIN}:{os.environ.get('PATH', '')}")
     return Path(found) if found else None
 
 
 def helm(*arguments: str, values: Mapping[str, Any] | None = None, expect: int = 0) -> str:
     """Run helm with values; gives what it prints. Fails where it ends otherwise than expected."""
     program = binary("helm")
-    assert program, "There is no helm: put it on the PATH, or into $LAB_CACHE/kubernetes/bin."
+    assert program, (
+        "There is no helm: put it on the PATH, or run `python -m tests.e2e.lab.kubernetes.builds`."
+    )
     command = [str(program), *arguments, *(["--values", "-"] if values is not None else [])]
     result = subprocess.run(
         command,

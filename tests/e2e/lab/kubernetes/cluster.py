@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -72,6 +73,14 @@ class Cluster(Lab):
             said = f"{done.stdout}{done.stderr}".strip()
             raise LabError(f"`{program} {' '.join(arguments)}` failed: {said}")
         return done.stdout
+
+    def fetch(self, url: str) -> str:
+        """What a web server in the lab's network answers."""
+        script = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1]).read().decode())"
+        command = self.network.command(sys.executable, "-c", script, url)
+        return subprocess.run(
+            command, check=True, timeout=KUBECTL_TIMEOUT, capture_output=True, text=True
+        ).stdout
 
     def _before_boot(self, hosts: list[Host]) -> None:
         self.daemons.directory.mkdir(parents=True)
