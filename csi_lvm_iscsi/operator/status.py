@@ -51,9 +51,12 @@ def _ready(node: StorageNode, seen: HostStatus | DriverError) -> Condition:
 
 
 def _given_up(node: StorageNode, seen: HostStatus | DriverError) -> str:
+    delete = f"`kubectl delete storagenode {node.name}`"
+    if not node.volume_groups:
+        return f"The host is given up, and no volume group belongs to it: {delete}."
     text = (
         "The host is given up: its volumes count as deleted. When no PersistentVolume is of it any "
-        f"more, `kubectl delete storagenode {node.name}`."
+        f"more, {delete}."
     )
     if isinstance(seen, DriverError):
         return text

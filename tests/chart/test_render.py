@@ -282,7 +282,7 @@ def test_the_storage_node_api_is_upgraded_and_kept(minimal: Objects) -> None:
         each["name"] for each in version["additionalPrinterColumns"] if not each.get("priority")
     ]
     assert columns == [
-        "Ready", "Schedulable", "Capacity", "Free", "Used", "Volumes", "Version", "Age",
+        "Ready", "Reason", "Schedulable", "Capacity", "Free", "Used", "Volumes", "Version", "Age",
     ]  # fmt: skip
 
 

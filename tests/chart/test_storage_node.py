@@ -65,10 +65,10 @@ def test_storage_node_tells_how_full_it_is(storage_node: cluster.Cluster) -> Non
     _patch_status(storage_node, **_STATUS)
     columns, row = storage_node.kubectl("get", "storagenodes").splitlines()
     assert columns.split()[:-1] == [
-        "NAME", "READY", "SCHEDULABLE", "CAPACITY", "FREE", "USED", "VOLUMES", "VERSION",
+        "NAME", "READY", "REASON", "SCHEDULABLE", "CAPACITY", "FREE", "USED", "VOLUMES", "VERSION",
     ]  # fmt: skip
     assert row.split()[:-1] == [
-        "storage-1", "True", "true", "1TiB", "512GiB", "50.1%", "3", "0.1.0",
+        "storage-1", "True", "Answering", "true", "1TiB", "512GiB", "50.1%", "3", "0.1.0",
     ]  # fmt: skip
     wide = storage_node.kubectl("get", "storagenodes", "-o", "wide")
     assert "10.77.0.11:9740" in wide

@@ -292,7 +292,9 @@ async def test_another_host_that_has_the_disks_of_a_silent_one_gets_a_conflict(
     node = await kubernetes.read("storage-2")
     assert node["spec"]["volumeGroups"] == [group("a")]
     assert condition(node, "VolumeGroupConflict")["status"] == "False"
-    assert (await kubernetes.read("storage-1"))["spec"]["volumeGroups"] == []
+    node = await kubernetes.read("storage-1")
+    assert node["spec"]["volumeGroups"] == []
+    assert "no volume group belongs to it" in condition(node, "Ready")["message"]
 
 
 async def test_killed_in_the_middle_of_a_move_the_next_one_goes_on(
