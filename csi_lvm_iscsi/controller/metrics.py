@@ -8,8 +8,9 @@ from csi_lvm_iscsi.storage_client.host import StorageHost
 
 
 def controller_metrics(hosts: Sequence[StorageHost]) -> Iterable[Metric]:
-    """The metrics of now. A host that was not called yet is not told of. Pools are not either: each
-    storage host tells of its own, and sums would count them twice."""
+    """The metrics of now. A host that was not called yet is not told of, nor is one that is
+    retired. Pools are not either: each storage host tells of its own, and sums would count them
+    twice."""
     up = GaugeMetricFamily(
         "csi_lvm_iscsi_storage_host_up",
         "Whether the storage host answered the last call to it.",
@@ -21,7 +22,7 @@ def controller_metrics(hosts: Sequence[StorageHost]) -> Iterable[Metric]:
         labels=("host",),
     )
     for host in hosts:
-        if host.is_up is not None:
+        if host.is_up is not None and not host.entry.retired:
             up.add_metric((host.entry.name,), host.is_up)
             answered.add_metric((host.entry.name,), host.answered_at)
     yield up

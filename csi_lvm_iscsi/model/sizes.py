@@ -44,9 +44,20 @@ def fits(size: int, required: int, limit: int) -> bool:
 
 def human(size: int) -> str:
     """A size for people: 1.5 GiB."""
+    value, unit = _scaled(size)
+    return f"{value:.4g} {unit}"
+
+
+def short(size: int) -> str:
+    """A size for a column of a table: 1.5GiB."""
+    value, unit = _scaled(size)
+    return f"{value:.1f}".removesuffix(".0") + ("B" if unit == "bytes" else unit)
+
+
+def _scaled(size: int) -> tuple[float, str]:
     value = float(size)
     for unit in ("bytes", "KiB", "MiB", "GiB", "TiB"):
         if value < 1024:
-            return f"{value:.4g} {unit}"
+            return value, unit
         value /= 1024
-    return f"{value:.4g} PiB"
+    return value, "PiB"

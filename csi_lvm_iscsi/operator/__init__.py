@@ -45,7 +45,7 @@ def add_cluster(role: argparse.ArgumentParser) -> None:
     )
 
 
-async def _start(arguments: argparse.Namespace, _: CollectorRegistry) -> None:
+async def _start(arguments: argparse.Namespace, registry: CollectorRegistry) -> None:
     from csi_lvm_iscsi.operator.service import Settings, serve
 
     settings = Settings(
@@ -54,4 +54,4 @@ async def _start(arguments: argparse.Namespace, _: CollectorRegistry) -> None:
         tls_directory=arguments.tls_dir,
         zones=arguments.zones,
     )
-    await serve(settings)
+    await serve(settings, registry)

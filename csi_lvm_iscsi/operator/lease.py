@@ -27,6 +27,8 @@ class Lease:
         self._leases = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
         self._name = name
         self._identity = identity
+        self.is_held = False
+        """Whether this process works."""
         self._others: Object = {}
         self._others_since = 0.0
 
@@ -37,10 +39,12 @@ class Lease:
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue
             _log.info("leading", lease=self._name)
+            self.is_held = True
             async with asyncio.TaskGroup() as tasks:
                 working = tasks.create_task(work())
                 await self._renew(working)
                 working.cancel()
+            self.is_held = False
             _log.warning("the lease is lost: another operator works", lease=self._name)
 
     async def release(self) -> None:

@@ -4,9 +4,12 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+from prometheus_client import CollectorRegistry
+
 from csi_lvm_iscsi.operator.lease import Lease
+from csi_lvm_iscsi.operator.metrics import operator_metrics
 from csi_lvm_iscsi.operator.storage_nodes import StorageNodes
-from csi_lvm_iscsi.rpc import server, tls
+from csi_lvm_iscsi.rpc import metrics, server, tls
 from csi_lvm_iscsi.storage_client.api_server import connect
 from csi_lvm_iscsi.storage_client.cluster import Cluster
 
@@ -23,13 +26,14 @@ class Settings:
     zones: bool
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, registry: CollectorRegistry) -> None:
     """Run the role until it is told to end. Raises DriverError where it cannot start."""
     credentials = tls.ClientCredentials(settings.tls_directory)
     api = await connect()
     cluster = Cluster(api, settings.namespace, settings.storage_service)
     nodes = StorageNodes(cluster, credentials, zones=settings.zones)
     lease = Lease(api, settings.namespace, _LEASE, socket.gethostname())
+    metrics.register(registry, lambda: operator_metrics(nodes.looks, leads=lease.is_held))
     try:
         await server.until_told([cluster.follow, lambda: lease.lead(nodes.run)])
         await lease.release()

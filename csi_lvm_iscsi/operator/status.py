@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from csi_lvm_iscsi.model import sizes
 from csi_lvm_iscsi.model.errors import DriverError, Unavailable
 from csi_lvm_iscsi.model.host_status import HostStatus
 from csi_lvm_iscsi.model.volumes import Pool
@@ -31,33 +32,54 @@ class Condition:
         return self.status == _BAD[self.kind]
 
 
-def conditions(seen: HostStatus | DriverError, conflicts: Sequence[str]) -> tuple[Condition, ...]:
+def conditions(
+    node: StorageNode, seen: HostStatus | DriverError, conflicts: Sequence[str]
+) -> tuple[Condition, ...]:
     """The conditions of a host that told this of itself, or that could not be asked."""
-    claims = (
-        Condition(CONFLICT, "True", "AnotherHostHasIt", " ".join(conflicts))
-        if conflicts
-        else Condition(CONFLICT, "False", "AsExpected", "No other host has its volume groups.")
-    )
+    return (_ready(node, seen), _pools_healthy(seen), _conflict(conflicts))
+
+
+def _ready(node: StorageNode, seen: HostStatus | DriverError) -> Condition:
+    if node.retired:
+        return Condition(READY, "False", "Retired", _given_up(node, seen))
     if isinstance(seen, DriverError):
         reason = "Unreachable" if isinstance(seen, Unavailable) else "NotReady"
+        return Condition(READY, "False", reason, str(seen))
+    if seen.problems:
+        return Condition(READY, "False", "NotReady", " ".join(seen.problems))
+    return Condition(READY, "True", "Answering", "The host answers, and serves its volumes.")
+
+
+def _given_up(node: StorageNode, seen: HostStatus | DriverError) -> str:
+    delete = f"`kubectl delete storagenode {node.name}`"
+    if not node.volume_groups:
+        return f"The host is given up, and no volume group belongs to it: {delete}."
+    text = (
+        "The host is given up: its volumes count as deleted. When no PersistentVolume is of it any "
+        f"more, {delete}."
+    )
+    if isinstance(seen, DriverError):
+        return text
+    return (
+        f"{text} But it still answers, and whoever uses its volumes goes on writing to them: turn "
+        "it off, or take the label of storage hosts off its node."
+    )
+
+
+def _pools_healthy(seen: HostStatus | DriverError) -> Condition:
+    if isinstance(seen, DriverError):
         unknown = "The host does not answer; what is told of its pools is as of before."
-        return (
-            Condition(READY, "False", reason, str(seen)),
-            Condition(POOLS_HEALTHY, _UNKNOWN, "Unreachable", unknown),
-            claims,
-        )
-    ready = (
-        Condition(READY, "False", "NotReady", " ".join(seen.problems))
-        if seen.problems
-        else Condition(READY, "True", "Answering", "The host answers, and serves its volumes.")
-    )
+        return Condition(POOLS_HEALTHY, _UNKNOWN, "Unreachable", unknown)
     full = [pool.stopped for pool in seen.pools if pool.stopped]
-    pools = (
-        Condition(POOLS_HEALTHY, "False", "PoolFull", " ".join(full))
-        if full
-        else Condition(POOLS_HEALTHY, "True", "AsExpected", "All pools take new volumes.")
-    )
-    return ready, pools, claims
+    if full:
+        return Condition(POOLS_HEALTHY, "False", "PoolFull", " ".join(full))
+    return Condition(POOLS_HEALTHY, "True", "AsExpected", "All pools take new volumes.")
+
+
+def _conflict(conflicts: Sequence[str]) -> Condition:
+    if conflicts:
+        return Condition(CONFLICT, "True", "AnotherHostHasIt", " ".join(conflicts))
+    return Condition(CONFLICT, "False", "AsExpected", "No other host has its volume groups.")
 
 
 def news(node: StorageNode, now: Sequence[Condition]) -> Iterator[Condition]:
@@ -121,6 +143,7 @@ def _condition(now: Condition, old: Object | None, node: StorageNode, time: str)
 def _told(seen: HostStatus) -> Object:
     capacity = sum(pool.size_bytes for pool in seen.pools)
     free = sum(pool.free_bytes for pool in seen.pools)
+    used = round(100 * (1 - free / capacity), 1) if capacity else 0
     return {
         "version": seen.version,
         "portals": list(seen.portals),
@@ -132,7 +155,11 @@ def _told(seen: HostStatus) -> Object:
         "volumes": seen.volumes,
         "capacityBytes": capacity,
         "freeBytes": free,
-        "usedPercent": round(100 * (1 - free / capacity), 1) if capacity else 0,
+        "usedPercent": used,
+        "capacity": sizes.short(capacity),
+        "free": sizes.short(free),
+        "used": f"{used:g}%",
+        "reclaiming": sizes.short(sum(pool.reclaiming_bytes for pool in seen.pools)),
     }
 
 

@@ -1,7 +1,8 @@
 """Keeps the StorageNodes: one for each storage host, with what it tells of itself."""
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
 import structlog
@@ -9,8 +10,10 @@ import structlog
 from csi_lvm_iscsi.model.errors import DriverError
 from csi_lvm_iscsi.model.host_status import HostStatus
 from csi_lvm_iscsi.operator import status
-from csi_lvm_iscsi.operator.claims import Claims, Groups, settle
+from csi_lvm_iscsi.operator.claims import Groups, settle
 from csi_lvm_iscsi.operator.events import tell, timestamp
+from csi_lvm_iscsi.operator.metrics import Looks
+from csi_lvm_iscsi.operator.status import Condition
 from csi_lvm_iscsi.rpc import tls
 from csi_lvm_iscsi.storage_client import storage_node
 from csi_lvm_iscsi.storage_client.api_server import ApiError, Object
@@ -18,7 +21,8 @@ from csi_lvm_iscsi.storage_client.cluster import SERVER_NAME, Cluster
 from csi_lvm_iscsi.storage_client.host import HostEntry, StorageHost
 from csi_lvm_iscsi.storage_client.storage_node import StorageNode
 
-_INTERVAL_SECONDS = 30.0
+# A host tells from memory, so asking is cheap; written is only what changed.
+_INTERVAL_SECONDS = 5.0
 _RETRY_SECONDS = 2.0
 # So long a change waits for others that come with it.
 _SETTLE_SECONDS = 0.5
@@ -47,6 +51,7 @@ class StorageNodes:
         self._zones = zones
         self._interval = interval_seconds
         self._hosts: dict[str, StorageHost] = {}
+        self.looks = Looks()
 
     async def run(self) -> None:
         """Look at all hosts, at once when a StorageNode or an address changed, for ever."""
@@ -76,17 +81,29 @@ class StorageNodes:
             if isinstance(told, HostStatus)
         }
         claims = settle(nodes, groups)
+        now = {
+            name: status.conditions(node, seen[name], claims[name].conflicts)
+            for name, node in nodes.items()
+        }
         whole = True
         for name in seen:
             try:
                 if name in nodes:
-                    await self._write(nodes[name], seen[name], addresses, claims[name])
+                    version = await self._write_spec(nodes[name], claims[name].groups)
+                    told = status.status_of(
+                        nodes[name], seen[name], addresses.get(name, ""), now[name], timestamp()
+                    )
+                    await self._write_status(nodes[name], told, now[name], version)
                 else:
                     await self._make(name)
             except DriverError as error:
                 whole = False
                 if not _is_overtaken(error):
                     _log.warning("StorageNode not written", storage_node=name, error=str(error))
+        self.looks.conditions = {
+            name: now[name] for name, node in nodes.items() if not node.retired
+        }
+        self.looks.looked_at = time.time()
         return whole
 
     def _state(self) -> object:
@@ -122,16 +139,14 @@ class StorageNodes:
         await self._cluster.api.create(storage_node.PATH, made)
         _log.info("StorageNode made", storage_node=name)
 
-    async def _write(
-        self, node: StorageNode, seen: _Seen, addresses: Mapping[str, str], claims: Claims
+    async def _write_status(
+        self, node: StorageNode, told: Object, now: Sequence[Condition], version: str
     ) -> None:
-        version = await self._write_spec(node, claims.groups)
-        now = status.conditions(seen, claims.conflicts)
-        wanted = status.status_of(node, seen, addresses.get(node.name, ""), now, timestamp())
-        if patch := status.difference(node, wanted):
+        if patch := status.difference(node, told):
             for each in status.news(node, now):
                 await self._tell(node, each.reason, each.message, warning=each.is_bad)
             await self._merge(node, {"status": patch}, version, "/status")
+            self.looks.writes += 1
 
     async def _write_spec(self, node: StorageNode, groups: Groups) -> str:
         """Write what belongs to the host; the version of the StorageNode then."""

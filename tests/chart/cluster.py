@@ -11,9 +11,15 @@ from pathlib import Path
 
 import yaml
 
-from tests.chart.charts import binary
+from tests.chart.charts import NAMESPACE, binary
 
 _READY_SECONDS = 120
+_AUDIT = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [{"level": "Metadata", "userGroups": [f"system:serviceaccounts:{NAMESPACE}"]}],
+}
 
 
 @dataclass(frozen=True)
@@ -21,6 +27,8 @@ class Cluster:
     """A control plane without controllers."""
 
     kubeconfig: Path
+    audit_log: Path
+    """What the service accounts of the driver asked for, an event a line."""
 
     def kubectl(self, *arguments: str, stdin: str = "", expect: int = 0) -> str:
         """Run kubectl; gives what it prints, with its errors where failure is expected."""
@@ -35,6 +43,15 @@ class Cluster:
         assert result.returncode == expect, f"{arguments}: {result.stdout}{result.stderr}"
         return result.stdout if expect == 0 else result.stdout + result.stderr
 
+    def kubeconfig_of(self, account: str, directory: Path) -> Path:
+        """A kubeconfig for a service account of the driver."""
+        token = self.kubectl("-n", NAMESPACE, "create", "token", account).strip()
+        content = yaml.safe_load(self.kubeconfig.read_text())
+        content["users"][0]["user"] = {"token": token}
+        path = directory / f"{account}.kubeconfig"
+        path.write_text(yaml.safe_dump(content))
+        return path
+
 
 @contextlib.contextmanager
 def running(directory: Path) -> Iterator[Cluster]:
@@ -46,7 +63,8 @@ def running(directory: Path) -> Iterator[Cluster]:
     subprocess.run(
         ["openssl", "genrsa", "-out", str(key), "2048"], check=True, capture_output=True, timeout=60
     )
-    cluster = Cluster(_kubeconfig(directory, token, secure))
+    cluster = Cluster(_kubeconfig(directory, token, secure), directory / "audit.log")
+    (directory / "audit.yaml").write_text(yaml.safe_dump(_AUDIT))
     etcd = (
         f"--data-dir={directory}/etcd --listen-client-urls=http://127.0.0.1:{client}"
         f" --advertise-client-urls=http://127.0.0.1:{client} --unsafe-no-fsync --log-level=error"
@@ -61,6 +79,7 @@ def running(directory: Path) -> Iterator[Cluster]:
         f" --service-account-issuer=https://kubernetes.default.svc"
         f" --service-account-key-file={key} --service-account-signing-key-file={key}"
         f" --authorization-mode=RBAC --allow-privileged=true"
+        f" --audit-policy-file={directory}/audit.yaml --audit-log-path={cluster.audit_log}"
         f" --service-cluster-ip-range=10.0.0.0/24 --profiling=false"
         # No controller makes the accounts that pods are checked for.
         f" --disable-admission-plugins=ServiceAccount"

@@ -8,7 +8,7 @@ import yaml
 
 from tests.chart import cluster
 from tests.chart.charts import MINIMAL, NAMESPACE, binary
-from tests.chart.releases import GROUPS, release, storage_node_object
+from tests.chart.releases import GROUPS, release, retire, storage_node_object
 
 _FOREIGN = {
     "snapshot.storage.k8s.io/v1": ["VolumeSnapshotClass:Cluster"],
@@ -71,4 +71,5 @@ def storage_node(installed: cluster.Cluster) -> Iterator[cluster.Cluster]:
     node = yaml.safe_dump(storage_node_object(volumeGroups=GROUPS))
     installed.kubectl("create", "--filename=-", stdin=node)
     yield installed
+    retire(installed, "storage-1")
     installed.kubectl("delete", "storagenode", "storage-1")

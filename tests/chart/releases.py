@@ -25,6 +25,11 @@ def storage_node_object(**spec: Any) -> dict[str, Any]:  # noqa: ANN401
     }
 
 
+def retire(api: cluster.Cluster, name: str) -> None:
+    patch = '{"spec":{"retired":true}}'
+    api.kubectl("patch", "storagenode", name, "--type=merge", "--patch", patch)
+
+
 def uuid(letter: str) -> str:
     return "-".join([letter * 6, *[letter * 4] * 5, letter * 6])
 

@@ -41,7 +41,7 @@ _RIGHTS = [
     ("operator", "create", "storagenodes", True),
     ("operator", "patch", "storagenodes/status", True),
     ("operator", "delete", "storagenodes", False),
-    ("operator", "get", "nodes", True),
+    ("operator", "get", "nodes", False),  # without zones
     ("operator", "patch", "nodes", False),
     ("operator", "create", "events -n default", True),
     ("operator", "update", "leases/csi-lvm-iscsi-operator -n " + NAMESPACE, True),

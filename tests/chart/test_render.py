@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
+from csi_lvm_iscsi.cli import _parser
 from csi_lvm_iscsi.model.parameters import Parameters
+from csi_lvm_iscsi.storage_client import cluster
 from tests.chart.charts import (
     CHART,
     EVERYTHING,
@@ -88,7 +90,7 @@ def test_pods_of_hosts_hold_no_token(objects: Objects) -> None:
     bound = {
         subject["name"]
         for each in objects
-        if each["kind"].endswith("Binding")
+        if each["kind"] in ("RoleBinding", "ClusterRoleBinding")
         for subject in each["subjects"]
     }
     assert bound == {
@@ -164,6 +166,37 @@ def test_roles_answer_for_their_health(objects: Objects) -> None:
             assert container[probe]["httpGet"] == {"path": "/healthz", "port": "metrics"}, name
 
 
+@pytest.mark.parametrize("address", ["10.77.0.11", "fd00:77::11"])
+def test_the_command_takes_the_arguments(objects: Objects, address: str) -> None:
+    values = {"NODE_NAME": "host-1", "HOST_IP": address, "NAMESPACE": "csi", "ZONE": "hall-1"}
+    roles = set()
+    for name, pod in pods(objects).items():
+        container = pod["containers"][0]
+        if container["name"] == "tgtd":
+            continue
+        given = {each["name"] for each in container["env"]}
+        for variable in re.findall(r"\$\((\w+)\)", " ".join(container["args"])):
+            assert variable in given, (name, variable)
+        arguments = [
+            re.sub(r"\$\((\w+)\)", lambda match: values[match[1]], each)
+            for each in container["args"]
+        ]
+        roles.add(_parser().parse_args(arguments).role)
+    assert roles == {"controller", "storage", "node", "operator", "bootstrap"}
+
+
+def test_membership_is_read_where_the_storage_pods_are_served(objects: Objects) -> None:
+    service = find(objects, "Service", "csi-lvm-iscsi-storage")
+    (port,) = service["spec"]["ports"]
+    assert port["name"] == cluster._PORT
+    storage = pods(objects)["DaemonSet/csi-lvm-iscsi-storage"]["containers"][0]
+    (served,) = [each for each in storage["ports"] if each["name"] == port["targetPort"]]
+    assert f"--listen=$(HOST_IP):{served['containerPort']}" in storage["args"]
+    for name in ("controller", "operator"):
+        container = pods(objects)[f"Deployment/csi-lvm-iscsi-{name}"]["containers"][0]
+        assert f"--storage-service={service['metadata']['name']}" in container["args"]
+
+
 def test_arguments_name_what_is_mounted(objects: Objects) -> None:
     for name, pod in pods(objects).items():
         for container in pod["containers"]:
@@ -226,13 +259,14 @@ def test_images_come_from_the_registry_of_the_values() -> None:
         assert pod["imagePullSecrets"] == [{"name": "registry"}], name
 
 
-def test_zones_reach_nodes_and_operator() -> None:
+def test_zones_reach_all_that_must_know() -> None:
     containers = {name: pod["containers"][0] for name, pod in pods(rendered(EVERYTHING)).items()}
     node = containers["DaemonSet/csi-lvm-iscsi-node"]
     assert "--zone=$(ZONE)" in node["args"]
     (zone,) = [each for each in node["env"] if each["name"] == "ZONE"]
     assert "topology.kubernetes.io/zone" in zone["valueFrom"]["fieldRef"]["fieldPath"]
-    assert "--zones" in containers["Deployment/csi-lvm-iscsi-operator"]["args"]
+    for name in ("operator", "controller"):
+        assert "--zones" in containers[f"Deployment/csi-lvm-iscsi-{name}"]["args"]
 
 
 def test_without_snapshots_nothing_of_them_is_left() -> None:
@@ -248,7 +282,7 @@ def test_the_storage_node_api_is_upgraded_and_kept(minimal: Objects) -> None:
         each["name"] for each in version["additionalPrinterColumns"] if not each.get("priority")
     ]
     assert columns == [
-        "Ready", "Schedulable", "Capacity", "Free", "Used%", "Volumes", "Version", "Age",
+        "Ready", "Reason", "Schedulable", "Capacity", "Free", "Used", "Volumes", "Version", "Age",
     ]  # fmt: skip
 
 

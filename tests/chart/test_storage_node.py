@@ -7,13 +7,12 @@ import pytest
 import yaml
 
 from tests.chart import cluster
-from tests.chart.releases import GROUPS, storage_node_object, uuid
+from tests.chart.releases import GROUPS, retire, storage_node_object, uuid
 
 _STATUS: dict[str, Any] = {
     "observedGeneration": 1,
     "version": "0.1.0",
     "address": "10.77.0.11:9740",
-    "zone": "",
     "portals": ["10.77.0.11:3260", "[fd00:77::11]:3260"],
     "volumeGroups": [{"name": "vg0", "sizeBytes": 1 << 40, "freeBytes": 0}],
     "pools": [
@@ -32,6 +31,10 @@ _STATUS: dict[str, Any] = {
     "capacityBytes": 1 << 40,
     "freeBytes": 1 << 39,
     "usedPercent": 50.1,
+    "capacity": "1TiB",
+    "free": "512GiB",
+    "used": "50.1%",
+    "reclaiming": "1B",
     "conditions": [
         {
             "type": "Ready",
@@ -62,10 +65,10 @@ def test_storage_node_tells_how_full_it_is(storage_node: cluster.Cluster) -> Non
     _patch_status(storage_node, **_STATUS)
     columns, row = storage_node.kubectl("get", "storagenodes").splitlines()
     assert columns.split()[:-1] == [
-        "NAME", "READY", "SCHEDULABLE", "CAPACITY", "FREE", "USED%", "VOLUMES", "VERSION",
+        "NAME", "READY", "REASON", "SCHEDULABLE", "CAPACITY", "FREE", "USED", "VOLUMES", "VERSION",
     ]  # fmt: skip
     assert row.split()[:-1] == [
-        "storage-1", "True", "true", str(1 << 40), str(1 << 39), "50.1", "3", "0.1.0",
+        "storage-1", "True", "Answering", "true", "1TiB", "512GiB", "50.1%", "3", "0.1.0",
     ]  # fmt: skip
     wide = storage_node.kubectl("get", "storagenodes", "-o", "wide")
     assert "10.77.0.11:9740" in wide
@@ -83,6 +86,7 @@ def test_storage_node_tells_how_full_it_is(storage_node: cluster.Cluster) -> Non
             {"volumeGroups": [GROUPS[0], {"name": "vg0", "uuid": uuid("b")}]},
             "Two volume groups of a host have the same name",
         ),
+        ({"zone": "-a"}, "should match"),
         ({"cordoned": True}, 'unknown field "spec.cordoned"'),
     ],
 )
@@ -104,7 +108,6 @@ def test_storage_node_refuses_a_spec(
         ({"pools": [{"name": "vg0", "type": "fat"}]}, 'supported values: "thin", "thick"'),
         ({"pools": [{"name": "v/p", "type": "thin", "dataPercent": 101}]}, "less than or equal"),
         ({"freeBytes": -1}, "greater than or equal to 0"),
-        ({"zone": "-a"}, "should match"),
         ({"conditions": [{"type": "Ready", "status": "Yes"}]}, "supported values"),
     ],
 )
@@ -119,3 +122,19 @@ def test_status_is_not_written_with_the_spec(storage_node: cluster.Cluster) -> N
         "patch", "lsn", "storage-1", "--type=merge", "--patch", '{"status": {"volumes": 9}}'
     )
     assert storage_node.kubectl("get", "lsn", "storage-1", "-o", "jsonpath={.status}") == ""
+
+
+def test_only_a_retired_storage_node_can_be_deleted(storage_node: cluster.Cluster) -> None:
+    """Without it, the volumes of its host would count as deleted."""
+    for which in ("storage-1", "--all"):
+        refusal = storage_node.kubectl("delete", "storagenodes", which, expect=1)
+        assert "volumes of that host count as deleted" in refusal
+        assert (
+            """kubectl patch storagenode storage-1 --type merge -p '{"spec":{"retired":true}}'"""
+            in (refusal)
+        )
+    storage_node.kubectl("get", "storagenode", "storage-1")
+    retire(storage_node, "storage-1")
+    storage_node.kubectl("delete", "storagenodes", "--all")
+    node = yaml.safe_dump(storage_node_object(volumeGroups=GROUPS))
+    storage_node.kubectl("create", "--filename=-", stdin=node)

@@ -17,6 +17,8 @@ from csi_lvm_iscsi.controller.metrics import controller_metrics
 from csi_lvm_iscsi.model.errors import Unavailable
 from csi_lvm_iscsi.model.volumes import Pool
 from csi_lvm_iscsi.node.metrics import node_metrics
+from csi_lvm_iscsi.operator.metrics import Looks, operator_metrics
+from csi_lvm_iscsi.operator.status import Condition
 from csi_lvm_iscsi.rpc import metrics
 from csi_lvm_iscsi.rpc.interceptor import CallInterceptor
 from csi_lvm_iscsi.rpc.tls import ClientCredentials
@@ -35,6 +37,8 @@ UPKEEP = UpkeepState(
     orphan_accounts=4,
 )
 
+LOOKS = Looks(1700000000.0, 5, {"storage-1": (Condition("Ready", "True", "Answering", ""),)})
+
 
 def unreachable() -> StorageHost:
     credentials = Mock(spec=ClientCredentials)
@@ -52,14 +56,16 @@ ROLES: dict[str, Callable[[Path], Iterable[Metric]]] = {
     "storage": lambda _: storage_metrics([POOL], 7, UPKEEP),
     "node": lambda sys: node_metrics(sys, []),
     "controller": lambda _: controller_metrics([answered()]),
+    "operator": lambda _: operator_metrics(LOOKS, leads=True),
 }
 
 
 async def collected(role: str, sys: Path) -> list[Metric]:
     """What the role tells, with a sample of each metric."""
     registry = CollectorRegistry()
-    CallInterceptor(registry)._seconds.labels("CreateVolume", "OK").observe(1)
-    if role != "controller":
+    if role != "operator":
+        CallInterceptor(registry)._seconds.labels("CreateVolume", "OK").observe(1)
+    if role in ("storage", "node"):
         runner = MeasuredRunner(ProcessRunner(), registry)
         with pytest.raises(CommandFailed):
             await runner.run("false", where=Where.HERE, seconds=10)
@@ -107,6 +113,24 @@ async def test_a_storage_host_that_does_not_answer_is_down() -> None:
     metrics.register(registry, lambda: controller_metrics([host]))
     text = await scrape(registry)
     assert 'csi_lvm_iscsi_storage_host_up{host="storage-1"} 0.0' in text
+
+
+async def test_a_retired_storage_host_is_told_of_no_more() -> None:
+    host = answered()
+    host.update(HostEntry("storage-1", "127.0.0.1:1", (), retired=True))
+    registry = CollectorRegistry()
+    metrics.register(registry, lambda: controller_metrics([host]))
+    assert "storage-1" not in await scrape(registry)
+
+
+async def test_of_storage_hosts_only_the_operator_tells_that_leads() -> None:
+    for leads, told in ((True, 1), (False, 0)):
+        registry = CollectorRegistry()
+        metrics.register(registry, lambda: operator_metrics(LOOKS, leads=leads))  # noqa: B023
+        text = await scrape(registry)
+        labels = '{condition="Ready",host="storage-1",status="True"}'
+        assert text.count(f"csi_lvm_iscsi_storage_node_condition{labels} 1.0") == told
+        assert f"csi_lvm_iscsi_operator_leads {told:.1f}" in text
 
 
 async def test_a_pool_is_told_of_by_its_name() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -22,7 +21,6 @@ from tests.unit.cluster.world import Kubernetes, NewHost
 async def kubernetes() -> AsyncIterator[Kubernetes]:
     async with AsyncExitStack() as stack:
         if REAL:
-            os.environ["KUBECONFIG"] = REAL
             # TLS ends some moments after close (aiohttp, "Graceful Shutdown").
             stack.push_async_callback(asyncio.sleep, 0.25)
             made = Kubernetes(await connect(), None)

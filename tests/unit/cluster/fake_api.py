@@ -1,6 +1,6 @@
 """The API server of Kubernetes in place of the real one: its answers for what we ask of it.
 
-The same tests run against a real kube-apiserver (`make test-apiserver`), which keeps this true.
+The same tests run against a real kube-apiserver (`make test-chart`), which keeps this true.
 """
 
 from __future__ import annotations
@@ -12,12 +12,16 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
+import jsonschema
+import yaml
 from aiohttp import web
 
 Object = dict[str, Any]
-_REASONS = {403: "Forbidden", 404: "NotFound", 409: "Conflict", 410: "Expired"}
+_REASONS = {403: "Forbidden", 404: "NotFound", 409: "Conflict", 410: "Expired", 422: "Invalid"}
+_CRD = Path(__file__).parents[3] / "deploy/helm/csi-lvm-iscsi/files/storagenode-v1alpha1.yaml"
 _DEFAULTS = {"storagenodes": {"schedulable": True, "retired": False}}
 
 
@@ -99,6 +103,7 @@ class FakeApi:
                 if method == "GET":
                     return old
                 if method == "DELETE":
+                    _check_deletion(collection, old)
                     await self._changed(collection, "DELETED", objects.pop(name))
                     return old
                 given = body.get("metadata", {}).get("resourceVersion")
@@ -113,6 +118,8 @@ class FakeApi:
         if not old:
             made.pop("status", None)
         made["spec"] = _DEFAULTS.get(collection.rpartition("/")[2], {}) | made.get("spec", {})
+        if _is_of_storage_nodes(collection):
+            _check_schema(made)
         metadata = {"uid": f"uid-{name}-{self._version}", "generation": 1, "name": name}
         made["metadata"] = metadata | new["metadata"] | old.get("metadata", {})
         if old and made["spec"] != old.get("spec"):
@@ -174,6 +181,42 @@ class _Refused(Exception):
             "reason": _REASONS[code],
             "code": code.value,
         }
+
+
+def _is_of_storage_nodes(collection: str) -> bool:
+    return collection.endswith("/storagenodes")
+
+
+def _check_deletion(collection: str, found: Object) -> None:
+    """As the chart's ValidatingAdmissionPolicy does."""
+    if _is_of_storage_nodes(collection) and not found["spec"].get("retired"):
+        raise _Refused(HTTPStatus.UNPROCESSABLE_ENTITY, "volumes of that host count as deleted")
+
+
+def _check_schema(made: Object) -> None:
+    """By the schema of the chart; stricter than a real one, which drops unknown fields."""
+    try:
+        jsonschema.validate(
+            {part: made[part] for part in ("spec", "status") if part in made}, SCHEMA
+        )
+    except jsonschema.ValidationError as error:
+        raise _Refused(
+            HTTPStatus.UNPROCESSABLE_ENTITY, f"{error.json_path}: {error.message}"
+        ) from None
+
+
+def _closed(schema: Object) -> Object:
+    """A structural schema that takes no fields but its own."""
+    made = {key: value for key, value in schema.items() if not key.startswith("x-")}
+    if "properties" in schema:
+        made["properties"] = {key: _closed(each) for key, each in schema["properties"].items()}
+        made["additionalProperties"] = False
+    if "items" in schema:
+        made["items"] = _closed(schema["items"])
+    return made
+
+
+SCHEMA = _closed(yaml.safe_load(_CRD.read_text())[0]["schema"]["openAPIV3Schema"])
 
 
 def merged(old: Any, patch: Any) -> Any:  # noqa: ANN401

@@ -24,14 +24,14 @@ REAL = os.environ.get("CSI_TEST_KUBECONFIG", "")
 """Of a real API server, for an admin; it must have the StorageNode API and the namespace."""
 
 
-def _own_address() -> str:
+def own_address() -> str:
     """An address of this host that is not on loopback: a real API server takes no such endpoint."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
         asking.connect(("192.0.2.1", 9))  # nothing is sent
         return str(asking.getsockname()[0])
 
 
-ADDRESS = _own_address() if REAL else "127.0.0.1"
+ADDRESS = own_address() if REAL else "127.0.0.1"
 NOW = datetime.now(UTC)
 AUTHORITY = new_authority(NOW)
 GIB = 1 << 30
@@ -56,8 +56,9 @@ def write_certificates(directory: Path) -> tuple[Path, Path]:
 class StorageHost(storage_pb2_grpc.StorageServicer):
     """A storage host with volume groups, each with one thin pool."""
 
-    def __init__(self, name: str, certificates: Path, *groups: str) -> None:
+    def __init__(self, name: str, certificates: Path, *groups: str, address: str = ADDRESS) -> None:
         self.name = name
+        self.address = address
         self.groups: dict[str, str] = {UUIDS[each]: f"vg-{each}" for each in groups}
         self.used = 25.0
         self.stopped = ""
@@ -82,7 +83,7 @@ class StorageHost(storage_pb2_grpc.StorageServicer):
         )
         storage_pb2_grpc.add_StorageServicer_to_server(self, self._server)
         credentials = tls.server_credentials(self._certificates)
-        self.port = self._server.add_secure_port(f"{ADDRESS}:0", credentials)
+        self.port = self._server.add_secure_port(f"{self.address}:0", credentials)
         await self._server.start()
 
     async def stop(self) -> None:

@@ -112,6 +112,8 @@ async def test_a_host_that_is_met_gets_a_storage_node(
     assert (status["version"], status["portals"]) == ("0.1.0", ["192.0.2.1:3260"])
     assert (status["volumes"], status["usedPercent"]) == (3, 25)
     assert (status["capacityBytes"], status["freeBytes"]) == (16 * GIB, 12 * GIB)
+    assert (status["capacity"], status["free"], status["used"]) == ("16GiB", "12GiB", "25%")
+    assert status["reclaiming"] == "0B"
     assert status["pools"][0] == {
         "name": "vg-a/pool",
         "type": "thin",
@@ -144,6 +146,61 @@ async def test_nothing_is_written_while_nothing_changes(
     assert after["status"]["usedPercent"] == 50
     # Nothing happened to the conditions: they are since when they were.
     assert after["status"]["conditions"] == before["status"]["conditions"]
+
+
+async def test_a_host_that_stays_away_is_written_of_once(
+    operator: Operator, new_host: NewHost, fake: FakeApi
+) -> None:
+    """However the words differ in which gRPC tells of it each time."""
+    await operator.follow_endpoints(host := await new_host("storage-1", "a"))
+    await operator.settle()
+    await host.stop()
+    await operator.look()
+    before = len(fake.requests)
+    for _ in range(4):
+        await operator.look()
+        await asyncio.sleep(0.4)  # the channel goes through its states meanwhile
+    assert [each for each in fake.requests[before:] if each[0] != "GET"] == []
+
+
+async def test_of_a_retired_host_it_is_said_what_to_do(
+    kubernetes: Kubernetes, operator: Operator, new_host: NewHost
+) -> None:
+    await operator.follow_endpoints(host := await new_host("storage-1", "a"))
+    await operator.settle()
+    await kubernetes.patch("storage-1", retired=True)
+    await operator.settle()
+    ready = condition(await kubernetes.read("storage-1"), "Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "Retired")
+    assert "it still answers" in ready["message"]
+    assert operator.nodes.looks.conditions == {}
+    await host.stop()
+    await operator.settle()
+    ready = condition(await kubernetes.read("storage-1"), "Ready")
+    assert "still answers" not in ready["message"]
+    assert "kubectl delete storagenode storage-1" in ready["message"]
+    # A mistake is taken back: nothing was lost.
+    await host.start()
+    await operator.follow_endpoints(host)
+    await kubernetes.patch("storage-1", retired=False)
+    await operator.settle()
+    assert condition(await kubernetes.read("storage-1"), "Ready")["status"] == "True"
+    assert await _groups(kubernetes, "storage-1") == [group("a")]
+
+
+async def test_a_new_server_of_the_same_name_with_the_disks_goes_on(
+    kubernetes: Kubernetes, operator: Operator, new_host: NewHost
+) -> None:
+    await operator.follow_endpoints(old := await new_host("storage-1", "a"))
+    await operator.settle()
+    before = (await kubernetes.read("storage-1"))["spec"]
+    await old.stop()
+    await operator.look()
+    await operator.follow_endpoints(await new_host("storage-1", "a"))
+    await operator.settle()
+    node = await kubernetes.read("storage-1")
+    assert condition(node, "Ready")["status"] == "True"
+    assert node["spec"] == before
 
 
 async def test_what_users_set_stays(
@@ -235,7 +292,9 @@ async def test_another_host_that_has_the_disks_of_a_silent_one_gets_a_conflict(
     node = await kubernetes.read("storage-2")
     assert node["spec"]["volumeGroups"] == [group("a")]
     assert condition(node, "VolumeGroupConflict")["status"] == "False"
-    assert (await kubernetes.read("storage-1"))["spec"]["volumeGroups"] == []
+    node = await kubernetes.read("storage-1")
+    assert node["spec"]["volumeGroups"] == []
+    assert "no volume group belongs to it" in condition(node, "Ready")["message"]
 
 
 async def test_killed_in_the_middle_of_a_move_the_next_one_goes_on(
@@ -300,6 +359,29 @@ async def test_a_change_is_seen_at_once(
         await until(lambda: _has_observed(kubernetes, "storage-1"))
         running.cancel()
         await asyncio.wait({running})
+
+
+async def test_a_fill_is_seen_within_the_interval(
+    kubernetes: Kubernetes, credentials: ClientCredentials, new_host: NewHost, fake: FakeApi
+) -> None:
+    """And as long as nothing changes, nothing is written, nor asked of the API server."""
+    async with operating(kubernetes, credentials) as operator:
+        operator.nodes._interval = 0.2
+        running = asyncio.create_task(operator.nodes.run())
+        await kubernetes.endpoints(host := await new_host("storage-1", "a"))
+        await until(lambda: _is_ready(kubernetes, "storage-1"))
+        await until(lambda: _has_observed(kubernetes, "storage-1"))
+        looked, before = operator.nodes.looks.looked_at, len(fake.requests)
+        await until(lambda: operator.nodes.looks.looked_at > looked + 1)
+        assert fake.requests[before:] == []
+        host.used = 75
+        await until(lambda: _is_used(kubernetes, "storage-1", "75%"))
+        running.cancel()
+        await asyncio.wait({running})
+
+
+async def _is_used(kubernetes: Kubernetes, name: str, used: str) -> bool:
+    return bool((await kubernetes.read(name))["status"]["used"] == used)
 
 
 async def test_no_event_is_no_obstacle(

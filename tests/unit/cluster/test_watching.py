@@ -37,7 +37,7 @@ async def test_what_comes_changes_and_goes(kubernetes: Kubernetes) -> None:
         await until(lambda: set(watched.objects) == {"storage-1", "storage-2"})
         await kubernetes.patch("storage-2", retired=True)
         await until(lambda: watched.objects["storage-2"]["spec"]["retired"])
-        await kubernetes.delete(f"{storage_node.PATH}/storage-2")
+        await kubernetes.delete_storage_node("storage-2")
         await until(lambda: set(watched.objects) == {"storage-1"})
 
 
@@ -73,7 +73,7 @@ async def test_a_version_that_is_forgotten_leads_to_a_new_list(
         await until(lambda: watched.objects and lists(fake) == 2)
         fake.cut()
         # Missed: the end of one, and the coming of another.
-        await kubernetes.delete(f"{storage_node.PATH}/storage-1")
+        await kubernetes.delete_storage_node("storage-1")
         await kubernetes.storage_node("storage-2")
         fake.compact()
         await until(lambda: set(watched.objects) == {"storage-2"})

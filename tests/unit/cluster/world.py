@@ -71,12 +71,19 @@ class Kubernetes:
         found.sort(key=lambda each: int(each["metadata"]["resourceVersion"]))
         return [each["reason"] for each in found if each["involvedObject"]["name"] == name]
 
+    async def delete_storage_node(self, name: str) -> None:
+        """As an admin has to: only a retired one can be deleted."""
+        await self.patch(name, retired=True)
+        await self.delete(f"{storage_node.PATH}/{name}")
+
     async def delete(self, path: str) -> None:
         await self.api._answer("DELETE", path, {})
 
     async def empty(self) -> None:
         """Remove what a test before left in a real API server."""
-        for collection in (storage_node.PATH, SLICES, CSI_NODES, NODES, LEASES, EVENTS):
+        for each in (await self.api.get(storage_node.PATH))["items"]:
+            await self.delete_storage_node(each["metadata"]["name"])
+        for collection in (SLICES, CSI_NODES, NODES, LEASES, EVENTS):
             for each in (await self.api.get(collection))["items"]:
                 await self.delete(f"{collection}/{each['metadata']['name']}")
 

@@ -51,3 +51,11 @@ def test_nothing_asked_gives_a_gibibyte_or_the_limit() -> None:
 )
 def test_sizes_for_people(size: int, text: str) -> None:
     assert sizes.human(size) == text
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0B"), (1536, "1.5KiB"), (3 << 40, "3TiB"), (3_906_250_000, "3.6GiB"), (1023, "1023B")],
+)
+def test_sizes_for_columns(size: int, text: str) -> None:
+    assert sizes.short(size) == text

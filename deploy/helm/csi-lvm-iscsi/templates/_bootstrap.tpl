@@ -56,7 +56,7 @@ rules:
       - csi-lvm-iscsi-server-tls
       - csi-lvm-iscsi-client-tls
       - csi-lvm-iscsi-chap-keys
-    verbs: [get, update, patch]
+    verbs: [get, update]
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
