@@ -7,7 +7,6 @@ import json
 import multiprocessing
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
@@ -23,10 +22,10 @@ from tests.e2e.lab.lab import DEFAULT_DIRECTORY, Lab
 from tests.e2e.lab.services import CHECKOUT
 from tests.e2e.lab.topology import METRICS_PORTS
 from tests.e2e.test_recovery import finish_writer, start_writer
+from tests.e2e.waiting import await_that
 
 COMPUTE = "compute-1"
 ROLES = {"storage": "storage-1", "controller": "storage-1", "node": COMPUTE}
-END_SECONDS = 30.0
 
 # As kubelet does: it looks who is there, and says that it took it.
 KUBELET = """
@@ -90,13 +89,6 @@ def python(host: Host, role: str, *arguments: str) -> str:
     result = host.exec(*enter, *environment, *arguments)
     assert result.stdout, result.stderr.decode()
     return result.text
-
-
-def await_that(probe: Callable[[], bool], what: str, seconds: float = END_SECONDS) -> None:
-    deadline = time.monotonic() + seconds
-    while not probe():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.1)
 
 
 @pytest.mark.parametrize(("role", "host"), ROLES.items())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from tests.e2e.driver import MIB, Driver, Refused
 from tests.e2e.lab.host import Host
 from tests.e2e.lab.lab import Lab
+from tests.e2e.waiting import await_that
 
 POOL = "small"
 SIZE = 64
@@ -33,6 +33,14 @@ def host(lab: Lab) -> Iterator[Host]:
     _serve(host, before)
     host.exec("lvremove", "--yes", "vg0/filler")  # where a test failed before it did that
     host.exec("lvremove", "--yes", f"vg0/{POOL}").check()
+    _scrub(host)
+
+
+def _scrub(host: Host) -> None:
+    """Zero the free extents: those of the pool, which the driver did not delete itself."""
+    host.exec("lvcreate", "--yes", "--extents", "100%FREE", "--name", "rest", "vg0").check()
+    host.exec("blkdiscard", "--zeroout", "/dev/vg0/rest").check()
+    host.exec("lvremove", "--yes", "vg0/rest").check()
 
 
 def _serve(host: Host, script: str) -> None:
@@ -45,13 +53,6 @@ def _serve(host: Host, script: str) -> None:
 def available(driver: Driver) -> int:
     answer = driver.controller("GetCapacity", parameters={"thinPool": POOL})
     return int(answer.get("availableCapacity", 0))
-
-
-def wait_until(met: Callable[[], bool], seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not met():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.5)
 
 
 def sizes(host: Host) -> list[int]:
@@ -75,7 +76,7 @@ def test_a_pool_stops_before_it_is_full_and_goes_on_when_it_was_extended(
     volume = driver.create(name(), size=SIZE * MIB, thinPool=POOL)
     snapshot = driver.snapshot(name(), volume)
     write(host, volume.id, SIZE * 15 // 16)
-    wait_until(lambda: available(driver) == 0, 60, "the pool is not known to be full")
+    await_that(lambda: available(driver) == 0, "the pool is not known to be full", 60)
     told = r"RESOURCE_EXHAUSTED: Nothing is made in thin pool vg0/small: 9\d\.\d % of its data are"
     with pytest.raises(Refused, match=told):
         driver.create(name(), size=4 * MIB, thinPool=POOL)
@@ -92,11 +93,11 @@ def test_a_pool_stops_before_it_is_full_and_goes_on_when_it_was_extended(
         )
     assert sizes(host)[0] == SIZE
     complaint = "has no free extents: add a disk"
-    wait_until(lambda: complaint in host.log("storage"), 30, "nobody is told to add a disk")
+    await_that(lambda: complaint in host.log("storage"), "nobody is told to add a disk", 30)
 
     host.exec("lvremove", "--yes", "vg0/filler").check()
-    wait_until(lambda: sizes(host)[0] > SIZE, EXTEND_SECONDS, "the pool was not extended")
-    wait_until(lambda: available(driver) > 0, 60, "the pool did not open again")
+    await_that(lambda: sizes(host)[0] > SIZE, "the pool was not extended", EXTEND_SECONDS)
+    await_that(lambda: available(driver) > 0, "the pool did not open again", 60)
     more = driver.create(name(), size=4 * MIB, thinPool=POOL)
     driver.delete_snapshot(snapshot)
     for each in (volume, more):
@@ -114,6 +115,6 @@ def test_the_metadata_of_a_pool_is_extended(
     script = host.read(str(host._scripts / "storage")).decode().rstrip()
     script = script.replace("--thin-pool vg0/pool", "")  # which is to stay as it is
     _serve(host, f"{script} --extend-at {float(shown.text) * 0.9:.2f}\n")
-    wait_until(lambda: sizes(host)[1] > before[1], 60, "the metadata was not extended")
+    await_that(lambda: sizes(host)[1] > before[1], "the metadata was not extended", 60)
     assert sizes(host)[0] == before[0], "its data was extended, too"
     driver.delete(volume)
