@@ -13,7 +13,7 @@ from tests.e2e.lab.host import Host
 from tests.e2e.lab.lab import Lab
 from tests.e2e.lab.remote import Result
 from tests.e2e.lab.services import ENVIRONMENT, _python
-from tests.e2e.waste import wait_until_wiped
+from tests.e2e.waste import wait_until_wiped, zero_free_extents
 
 NODE = "compute-1"
 MADE = {
@@ -38,7 +38,8 @@ def other(lab: Lab, request: pytest.FixtureRequest) -> Iterator[str]:
     host.exec("sh", "-c", MAKE_DATA, "sh", called).check()
     yield called
     host.exec("umount", f"/mnt/{called}")
-    host.exec("lvremove", "--yes", f"vg0/{called}")
+    if host.exec("lvremove", "--yes", f"vg0/{called}").status == 0:
+        zero_free_extents(host)
 
 
 def adopt(host: Host, *arguments: str) -> Result:

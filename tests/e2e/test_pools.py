@@ -10,6 +10,7 @@ from tests.e2e.driver import MIB, Driver, Refused
 from tests.e2e.lab.host import Host
 from tests.e2e.lab.lab import Lab
 from tests.e2e.waiting import await_that
+from tests.e2e.waste import zero_free_extents
 
 POOL = "small"
 SIZE = 64
@@ -33,14 +34,7 @@ def host(lab: Lab) -> Iterator[Host]:
     _serve(host, before)
     host.exec("lvremove", "--yes", "vg0/filler")  # where a test failed before it did that
     host.exec("lvremove", "--yes", f"vg0/{POOL}").check()
-    _scrub(host)
-
-
-def _scrub(host: Host) -> None:
-    """Zero the free extents: those of the pool, which the driver did not delete itself."""
-    host.exec("lvcreate", "--yes", "--extents", "100%FREE", "--name", "rest", "vg0").check()
-    host.exec("blkdiscard", "--zeroout", "/dev/vg0/rest").check()
-    host.exec("lvremove", "--yes", "vg0/rest").check()
+    zero_free_extents(host)
 
 
 def _serve(host: Host, script: str) -> None:

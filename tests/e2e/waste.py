@@ -24,3 +24,10 @@ def wait_until_wiped(lab: Lab) -> None:
         while host.identity.kind == "storage" and (left := waste(host)):
             assert time.monotonic() < deadline, f"{host.name} did not wipe {left}"
             time.sleep(PAUSE)
+
+
+def zero_free_extents(host: Host) -> None:
+    """For a test that removes by hand what holds data: only the driver's own volumes are wiped."""
+    host.exec("lvcreate", "--yes", "--extents", "100%FREE", "--name", "rest", "vg0").check()
+    host.exec("blkdiscard", "--zeroout", "/dev/vg0/rest").check()
+    host.exec("lvremove", "--yes", "vg0/rest").check()
