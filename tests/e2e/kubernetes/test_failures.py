@@ -11,6 +11,7 @@ from tests.e2e.kubernetes.hosts import logical_volumes
 from tests.e2e.kubernetes.manifests import (
     DATA,
     THICK,
+    Object,
     claim,
     deployment,
     pod,
@@ -43,17 +44,9 @@ def lost(cluster: Cluster) -> Iterator[Host]:
     cluster.insist("kubectl", f"--namespace={release.NAMESPACE}", *rollout)
 
 
-def test_a_node_out_of_service_loses_its_volume_to_another(
-    cluster: Cluster, user: User, lost: Host
-) -> None:
+def test_a_node_out_of_service_loses_its_volume_to_another(user: User, lost: Host) -> None:
     """Its kubelet hangs, but its session and its pod go on: so what it writes must not arrive."""
-    user.apply(claim("data"), deployment("app", "data"))
-    user.kubectl("cordon", "compute-1")
-    try:
-        user.await_rollout("deployment/app")
-    finally:
-        user.kubectl("uncordon", "compute-1")
-    before = user.pod_of("app")
+    before = _app_on(user, lost)
     user.sh(before["metadata"]["name"], f"echo kept >{DATA}/file; sync")
     device = lost.exec("sh", "-c", "ls -d /sys/class/iscsi_session/*/device/target*/*/block/*")
     disk = device.text.rpartition("/")[2]
@@ -69,7 +62,19 @@ def test_a_node_out_of_service_loses_its_volume_to_another(
     assert lost.exec("timeout", "5", *read).status != 0
 
 
-def _running_elsewhere(user: User, before: dict[str, dict[str, str]]) -> str:
+def _app_on(user: User, host: Host) -> Object:
+    """The pod of a Deployment with a volume, which begins there but may go anywhere."""
+    (other,) = {"compute-1", "compute-2"} - {host.name}
+    user.kubectl("cordon", other)
+    try:
+        user.apply(claim("data"), deployment("app", "data"))
+        user.await_rollout("deployment/app")
+    finally:
+        user.kubectl("uncordon", other)
+    return user.pod_of("app")
+
+
+def _running_elsewhere(user: User, before: Object) -> str:
     pods = user.get("pods")["items"]
     return next(
         (
@@ -83,13 +88,7 @@ def _running_elsewhere(user: User, before: dict[str, dict[str, str]]) -> str:
 
 
 def test_a_node_without_power_that_is_deleted(user: User, lost: Host) -> None:
-    user.apply(claim("data"), deployment("app", "data"))
-    user.kubectl("cordon", "compute-1")
-    try:
-        user.await_rollout("deployment/app")
-    finally:
-        user.kubectl("uncordon", "compute-1")
-    before = user.pod_of("app")
+    before = _app_on(user, lost)
     user.sh(before["metadata"]["name"], f"echo kept >{DATA}/file; sync")
     lost.cut()
     user.kubectl("delete", "node", "compute-2")
