@@ -28,6 +28,10 @@ install: .venv/ready ## The virtual environment .venv, with what requirements.lo
 demo: install ## The main job, told as it happens, on real LVM, tgt and iSCSI in the lab
 	@$(PY) -m tests.e2e.demo
 
+.PHONY: demo-kubernetes
+demo-kubernetes: install ## The same as a user of Kubernetes sees it; the first run builds Kubernetes from source
+	@$(PY) -m tests.e2e.demo.kubernetes
+
 .PHONY: test
 test: check unit e2e ## Static checks, unit tests, lab tests
 
@@ -51,6 +55,10 @@ e2e: install ## Tests in the lab, in two labs at once
 .PHONY: test-kubernetes
 test-kubernetes: install ## The driver in a real Kubernetes in the lab; the first run builds Kubernetes from source
 	$(PY) -m pytest tests/e2e/kubernetes --durations 10 -s
+
+.PHONY: conformance-kubernetes
+conformance-kubernetes: install ## All of Kubernetes' own storage tests, an hour or two; goes on where it was; writes docs/conformance.md
+	$(PY) -m tests.e2e.kubernetes.suite
 
 .PHONY: test-chart
 test-chart: install ## The Helm chart: values, renders, and what a real API server says of it

@@ -6,23 +6,19 @@ takes it down at the end, also after an error or Ctrl-C. The exit status is 0 if
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import os
 import signal
-import socket
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.e2e.demo import chapters, daemon, ending, virtual_machine
-from tests.e2e.demo.scene import Mismatch, Scene
+from tests.e2e.demo.performance import keep_option, perform
+from tests.e2e.demo.scene import Scene
 from tests.e2e.demo.screen import Screen
-from tests.e2e.driver import Refused
 from tests.e2e.guest.guest import HOST_MEMORY_MIB, Guest
 from tests.e2e.lab import prerequisites
-from tests.e2e.lab.errors import LabError
 from tests.e2e.lab.lab import Lab
 
 DIRECTORY = Path("/var/tmp/csi-lvm-iscsi-demo")
@@ -46,47 +42,13 @@ Where to go next:
 
 def main() -> int:
     """Tell the story; the exit status."""
-    keep = _options().keep
-    screen = Screen(sys.stdout)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
-    try:
-        with _only_demo(), _lab(screen, keep=keep) as lab:
+    keep = keep_option("python -m tests.e2e.demo", __doc__)
+
+    def show(screen: Screen) -> None:
+        with _lab(screen, keep=keep) as lab:
             _tell(Scene(lab, screen))
-    except (LabError, Mismatch, Refused, TimeoutError) as error:
-        screen.failed(f"The demo failed: {error}")
-        return 1
-    except KeyboardInterrupt:
-        screen.failed("Interrupted.")
-        return 130
-    except BrokenPipeError:  # nobody reads any more; Python's own flush at the end would complain
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    _sum_up(screen)
-    screen.line(WHERE_NEXT)
-    return 0
 
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.e2e.demo",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--keep", action="store_true", help="leave the lab up, to look around")
-    return parser.parse_args()
-
-
-@contextlib.contextmanager
-def _only_demo() -> Iterator[None]:
-    """Keep other demos out, whose lab would be this one's. LabError if there is one."""
-    # An abstract socket leaves nothing behind, however its process ends.
-    with socket.socket(socket.AF_UNIX) as lock:
-        try:
-            lock.bind(f"\0{DIRECTORY}")
-        except OSError:
-            raise LabError("Another demo is running here: wait for it to end.") from None
-        yield
+    return perform(DIRECTORY, show, WHERE_NEXT)
 
 
 @contextlib.contextmanager
@@ -143,16 +105,6 @@ def _tell(scene: Scene) -> None:
         virtual_machine.a_guest_gets_it(scene, disk, guest)
     ending.delete(scene, files, disk)
     ending.show_nothing_left(scene)
-
-
-def _sum_up(screen: Screen) -> None:
-    screen.title("What was shown")
-    ends = [*(chapter.beginning for chapter in screen.chapters[1:]), screen.elapsed]
-    rows = [
-        (str(number), chapter.title, f"{end - chapter.beginning:6.1f} s")
-        for number, (chapter, end) in enumerate(zip(screen.chapters, ends, strict=True), start=1)
-    ]
-    screen.table([*rows, ("", "All was as told, in", f"{screen.elapsed:6.1f} s")])
 
 
 if __name__ == "__main__":

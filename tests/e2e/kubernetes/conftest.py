@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 from collections.abc import Iterator
@@ -19,16 +20,22 @@ ALL = "pods,deployments,statefulsets,volumesnapshots,persistentvolumeclaims"
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
+    with kept_or_new() as cluster:
+        yield cluster
+
+
+@contextlib.contextmanager
+def kept_or_new() -> Iterator[Cluster]:
     """2 storage and 2 compute hosts; LAB_KEEP=1 uses the one that is up, and leaves it so."""
     place = os.environ.get("LAB_DIR") or f"{DEFAULT_DIRECTORY}-kubernetes"
     cluster = Cluster(Path(place))
     if os.environ.get("LAB_KEEP"):
         if not cluster.hosts:
-            cluster.up_cluster()
+            cluster.up_cluster(suite=True)
         yield cluster
         return
     with cluster:
-        cluster.up_cluster()
+        cluster.up_cluster(suite=True)
         yield cluster
 
 

@@ -1,19 +1,17 @@
-"""docs/conformance.md: which of csi-sanity's specs run, as the run says."""
+"""The part of docs/conformance.md that tells what came of csi-sanity's specs."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
-from tests.e2e.lab.services import CHECKOUT
+from tests.e2e.conformance import table
 from tests.e2e.sanity.program import VERSION
 from tests.e2e.sanity.specs import DISABLED, PASSED, Spec
 
-FILE = CHECKOUT / "docs" / "conformance.md"
+TITLE = "csi-sanity"
 
 _HEAD = f"""\
-# Conformance
-
 Written by `make conformance`: what came of csi-sanity, of
 [csi-test](https://github.com/kubernetes-csi/csi-test) {VERSION} (CSI 1.13), against the driver in
 the lab, with file systems (`mount`) and with raw block volumes. `make test` runs it too, and fails
@@ -22,8 +20,8 @@ capability that it is for.
 """
 
 
-def page(runs: Mapping[str, Sequence[Spec]], declared: Collection[str]) -> str:
-    """The page for the runs by access type. AssertionError if a spec failed in one."""
+def section(runs: Mapping[str, Sequence[Spec]], declared: Collection[str]) -> str:
+    """The section for the runs by access type. AssertionError if a spec failed in one."""
     outcomes = {
         access_type: {spec.name: spec.outcome(declared) for spec in specs}
         for access_type, specs in runs.items()
@@ -37,9 +35,9 @@ def page(runs: Mapping[str, Sequence[Spec]], declared: Collection[str]) -> str:
             "",
             *(f"- {line}" for line in _declared(declared)),
             "",
-            *_table(["", *runs], _summary(outcomes)),
+            *table(["", *runs], _summary(outcomes)),
             "",
-            *_table(["spec", *runs], rows),
+            *table(["spec", *runs], rows),
             "",
         ]
     )
@@ -63,8 +61,3 @@ def _summary(outcomes: Mapping[str, Mapping[str, str]]) -> list[list[str]]:
 
 def _kind(outcome: str) -> str:
     return outcome if outcome in (PASSED, DISABLED) else "not run: capability not declared"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [head, ["---"] * len(head), *rows]
-    return [f"| {' | '.join(cells)} |" for cells in lines]

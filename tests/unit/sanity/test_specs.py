@@ -102,7 +102,7 @@ def test_the_page_lists_all_specs_in_their_order_whatever_that_of_the_run() -> N
     second = Spec("b / two", "skipped", "Volume Cloning not supported")
     third = Spec("c / three", "pending", "")
     declared = {"controller LIST_VOLUMES", "node EXPAND_VOLUME", "controller GET_CAPACITY"}
-    page = conformance.page({"mount": [third, second, first], "block": [first]}, declared)
+    page = conformance.section({"mount": [third, second, first], "block": [first]}, declared)
     assert (
         page.splitlines()[-16:]
         == [

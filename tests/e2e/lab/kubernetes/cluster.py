@@ -28,12 +28,20 @@ class Cluster(Lab):
         self.installs_driver = True
 
     def up_cluster(
-        self, storage: int = 2, compute: int = 2, *, report: Callable[[str], None] = print
+        self,
+        storage: int = 2,
+        compute: int = 2,
+        *,
+        suite: bool = False,
+        report: Callable[[str], None] = print,
     ) -> None:
-        """Build what is missing, boot, and return when the driver's pods are ready."""
+        """Build what is missing, boot, and return when the driver's pods are ready.
+
+        `suite`: with what Kubernetes' own tests need.
+        """
         prerequisites.ensure_kubernetes(report)
-        builds.ensure(report)
-        disk = disks.ensure([image.archive for image in images.ensure(report)], report)
+        builds.ensure(report, [*builds.PROGRAMS, *(builds.SUITE if suite else [])])
+        disk = disks.ensure([image.archive for image in images.ensure(report, suite=suite)], report)
         counts: dict[Kind, int] = {"storage": storage, "compute": compute}
         memory = {
             f"{kind}-{number}": MEMORY_MIB[kind]

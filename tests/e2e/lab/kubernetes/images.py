@@ -21,6 +21,7 @@ from tests.e2e.lab.kubernetes import archive, builds, product
 from tests.e2e.lab.services import CHECKOUT
 
 PAUSE = "registry.k8s.io/pause:3.10.2"
+AGNHOST = "registry.k8s.io/e2e-test-images/agnhost:2.66.1"
 BUSYBOX = "registry.k8s.io/e2e-test-images/busybox:1.37.0-2"
 PRODUCT = f"ghcr.io/csi-lvm-iscsi/csi-lvm-iscsi:{__version__}"
 VALUES = CHECKOUT / "deploy" / "helm" / "csi-lvm-iscsi" / "values.yaml"
@@ -35,10 +36,11 @@ class Image(NamedTuple):
     archive: Path
 
 
-def ensure(report: Callable[[str], None]) -> list[Image]:
+def ensure(report: Callable[[str], None], *, suite: bool = False) -> list[Image]:
     """The images of the driver's pods and of the tests' own, made where they are missing.
 
-    The programs must have been built. The driver's own comes last: it changes most often.
+    `suite`: also those of Kubernetes' own tests. The programs must have been built. The driver's
+    own comes last: it changes most often.
     """
     DIRECTORY.mkdir(parents=True, exist_ok=True)
     sidecars = yaml.safe_load(VALUES.read_text())["sidecars"]
@@ -46,6 +48,7 @@ def ensure(report: Callable[[str], None]) -> list[Image]:
         _of_program(PAUSE, "pause"),
         _busybox(),
         *(_of_program(_name(sidecar), program) for program, sidecar in _programs(sidecars)),
+        *([_agnhost()] if suite else []),
         Image(PRODUCT, product.ensure(DIRECTORY, PRODUCT, report)),
     ]
 
@@ -65,16 +68,24 @@ def _of_program(name: str, program: str) -> Image:
 
 def _busybox() -> Image:
     """Debian's busybox under the name that Kubernetes' tests have for theirs."""
+    return _written(BUSYBOX, _tools(), [], user="")
+
+
+def _agnhost() -> Image:
+    files = {"agnhost": builds.BIN / "agnhost", **_tools()}
+    return _written(AGNHOST, files, ["/agnhost"], user="")
+
+
+def _tools() -> dict[str, Path | str]:
     listed = subprocess.run(
         [str(DEBIANS_BUSYBOX), "--list"], capture_output=True, text=True, check=True
     )
     links = {f"bin/{applet}": "busybox" for applet in listed.stdout.split()}
-    files: dict[str, Path | str] = {
+    return {
         **links,
         "bin/busybox": DEBIANS_BUSYBOX,
         "tmp/.keep": Path("/dev/null"),
     }
-    return _written(BUSYBOX, files, [], user="")
 
 
 def _written(

@@ -1,0 +1,1 @@
+"""Kubernetes' own tests of storage drivers, "External Storage" of its e2e.test."""
