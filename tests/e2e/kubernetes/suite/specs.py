@@ -58,7 +58,8 @@ def reported(report: Path) -> list[dict[str, Any]]:
 
 def name(spec: dict[str, Any]) -> str:
     """A spec's name as people know it, without PREFIX."""
-    text = " ".join([*(spec["ContainerHierarchyTexts"] or []), spec["LeafNodeText"]])
+    texts = [*(spec["ContainerHierarchyTexts"] or []), spec["LeafNodeText"]]
+    text = " ".join(text for text in texts if text)
     return text.removeprefix(PREFIX)
 
 

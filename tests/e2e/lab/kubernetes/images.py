@@ -22,6 +22,11 @@ from tests.e2e.lab.services import CHECKOUT
 
 PAUSE = "registry.k8s.io/pause:3.10.2"
 AGNHOST = "registry.k8s.io/e2e-test-images/agnhost:2.66.1"
+# Which Kubernetes' tests take for nothing but their shells.
+SHELLS = (
+    "registry.k8s.io/e2e-test-images/nginx:1.27.0-2",
+    "registry.k8s.io/e2e-test-images/glibc-dns-testing:2.1.1",
+)
 BUSYBOX = "registry.k8s.io/e2e-test-images/busybox:1.37.0-2"
 PRODUCT = f"ghcr.io/csi-lvm-iscsi/csi-lvm-iscsi:{__version__}"
 VALUES = CHECKOUT / "deploy" / "helm" / "csi-lvm-iscsi" / "values.yaml"
@@ -48,7 +53,7 @@ def ensure(report: Callable[[str], None], *, suite: bool = False) -> list[Image]
         _of_program(PAUSE, "pause"),
         _busybox(),
         *(_of_program(_name(sidecar), program) for program, sidecar in _programs(sidecars)),
-        *([_agnhost()] if suite else []),
+        *([_agnhost(), *map(_busybox, SHELLS)] if suite else []),
         Image(PRODUCT, product.ensure(DIRECTORY, PRODUCT, report)),
     ]
 
@@ -66,9 +71,9 @@ def _of_program(name: str, program: str) -> Image:
     return _written(name, {program: builds.BIN / program}, [f"/{program}"])
 
 
-def _busybox() -> Image:
-    """Debian's busybox under the name that Kubernetes' tests have for theirs."""
-    return _written(BUSYBOX, _tools(), [], user="")
+def _busybox(name: str = BUSYBOX) -> Image:
+    """Debian's busybox under a name that Kubernetes' tests have."""
+    return _written(name, _tools(), [], user="")
 
 
 def _agnhost() -> Image:
