@@ -259,6 +259,17 @@ def test_images_come_from_the_registry_of_the_values() -> None:
         assert pod["imagePullSecrets"] == [{"name": "registry"}], name
 
 
+@pytest.mark.parametrize("zones", [False, True])
+def test_the_scheduler_looks_for_capacity_where_it_is_published(*, zones: bool) -> None:
+    # Else it finds no node for a pod with a class of WaitForFirstConsumer.
+    objects = rendered(MINIMAL | {"zones": zones})
+    driver = find(objects, "CSIDriver", "csi-lvm-iscsi.github.io")
+    containers = pods(objects)["Deployment/csi-lvm-iscsi-controller"]["containers"]
+    (provisioner,) = [each for each in containers if each["name"] == "provisioner"]
+    assert driver["spec"]["storageCapacity"] is zones
+    assert ("--enable-capacity" in provisioner["args"]) is zones
+
+
 def test_zones_reach_all_that_must_know() -> None:
     containers = {name: pod["containers"][0] for name, pod in pods(rendered(EVERYTHING)).items()}
     node = containers["DaemonSet/csi-lvm-iscsi-node"]

@@ -81,6 +81,14 @@ def pod_spec(
     }
 
 
+def pod_with_volume_of_its_own(name: str, storage_class: str) -> Object:
+    """A pod with a generic ephemeral volume at DATA, whose claim is NAME-volume."""
+    spec = pod_spec("")
+    template = {"spec": claim("", storage_class=storage_class)["spec"]}
+    spec["volumes"] = [{"name": "volume", "ephemeral": {"volumeClaimTemplate": template}}]
+    return _object("v1", "Pod", name, spec)
+
+
 def deployment(name: str, claim_name: str, *, script: str = IDLE) -> Object:
     """One pod, made again wherever it can be; the old one ends before the new one begins."""
     labels = {"app": name}
@@ -124,14 +132,15 @@ def snapshot(name: str, claim_name: str) -> Object:
     return _object("snapshot.storage.k8s.io/v1", "VolumeSnapshot", name, spec)
 
 
-def storage_class(name: str, parameters: Mapping[str, str]) -> Object:
-    """A StorageClass of the driver's."""
+def storage_class(name: str, parameters: Mapping[str, str], *, late: bool = False) -> Object:
+    """A StorageClass of the driver's; `late`: its claims wait for the pods that use them."""
     return {
         "apiVersion": "storage.k8s.io/v1",
         "kind": "StorageClass",
         "metadata": {"name": name},
         "provisioner": "csi-lvm-iscsi.github.io",
         "parameters": dict(parameters),
+        "volumeBindingMode": "WaitForFirstConsumer" if late else "Immediate",
         "allowVolumeExpansion": True,
     }
 

@@ -10,8 +10,10 @@ from tests.e2e.kubernetes.manifests import (
     claim,
     deployment,
     pod,
+    pod_with_volume_of_its_own,
     snapshot,
     stateful_set,
+    storage_class,
 )
 from tests.e2e.kubernetes.user import User, until
 
@@ -107,3 +109,16 @@ def test_a_stateful_set_comes_back_to_its_data(user: User) -> None:
     user.await_rollout("statefulset/db")
     assert {each: user.sh(each, f"cat {DATA}/name") for each in pods} == {e: e for e in pods}
     assert {each: user.volume_id(f"volume-{each}") for each in pods} == claims
+
+
+def test_a_volume_that_lives_and_ends_with_its_pod(user: User) -> None:
+    """Its class waits for the pod, so that the scheduler has a say: it must find room."""
+    late = storage_class(f"late-{user.namespace}", {"provisioner": "thin"}, late=True)
+    user.apply(late, pod_with_volume_of_its_own("app", late["metadata"]["name"]))
+    try:
+        user.await_pods("app")
+        assert user.sh("app", f"echo here >{DATA}/file && cat {DATA}/file") == "here"
+        user.delete("pod/app")
+        user.wait("delete", "pvc/app-volume")
+    finally:
+        user.delete(f"storageclass/{late['metadata']['name']}")

@@ -1,0 +1,67 @@
+"""Storage hosts as an administrator sees and directs them: StorageNode objects."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.kubernetes.hosts import logical_volumes
+from tests.e2e.kubernetes.manifests import THICK, claim
+from tests.e2e.kubernetes.user import User, until
+from tests.e2e.lab.kubernetes.cluster import Cluster
+
+CORDONED = "storage-1"
+SIZE_BYTES = 64 * 2**20
+"""Of a claim that does not say it."""
+
+
+@pytest.fixture
+def cordoned(cluster: Cluster) -> Iterator[str]:
+    """A storage host that is to get no new volumes."""
+    _patch(cluster, CORDONED, schedulable=False)
+    yield CORDONED
+    _patch(cluster, CORDONED, schedulable=True)
+
+
+def _patch(cluster: Cluster, host: str, **spec: bool) -> None:
+    patch = json.dumps({"spec": spec})
+    cluster.insist("kubectl", "patch", f"storagenode/{host}", "--type=merge", f"--patch={patch}")
+
+
+def test_storage_hosts_tell_how_full_they_are(user: User) -> None:
+    table = user.kubectl("get", "storagenodes")
+    assert [line.split()[0] for line in table.splitlines()] == ["NAME", "storage-1", "storage-2"]
+    before = _free_extents(user)
+    user.apply(claim("thick", storage_class=THICK))
+    user.await_bound("thick")
+    until(
+        lambda: before - _free_extents(user) == SIZE_BYTES,
+        lambda: f"{_free_extents(user)} B are free of {before}",
+    )
+
+
+def _free_extents(user: User) -> int:
+    """The bytes that the hosts' volume groups have for thick volumes."""
+    hosts = user.get("storagenodes")["items"]
+    pools = [pool for host in hosts for pool in host["status"]["pools"]]
+    return sum(pool["freeBytes"] for pool in pools if pool["type"] == "thick")
+
+
+def test_a_cordoned_host_gets_no_volumes(cluster: Cluster, user: User, cordoned: str) -> None:
+    names = [f"claim-{number}" for number in range(4)]
+    user.wait("jsonpath={.spec.schedulable}=false", f"storagenode/{cordoned}")
+    user.apply(*(claim(name) for name in names))
+    user.await_bound(*names)
+    assert set(logical_volumes(cluster).values()) == {"storage-2"}
+
+
+def test_a_host_with_volumes_is_not_deleted(cluster: Cluster, user: User) -> None:
+    user.apply(claim("data"))
+    user.await_bound("data")
+    (host,) = logical_volumes(cluster).values()
+    until(lambda: user.get(f"storagenode/{host}")["status"].get("volumes"), lambda: "no count")
+    refused = cluster.kubectl("delete", f"storagenode/{host}")
+    assert refused.returncode != 0
+    assert "retired" in refused.stderr, refused.stderr
