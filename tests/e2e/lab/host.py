@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import socket
@@ -151,6 +152,16 @@ class Host:
     def cut(self) -> None:
         """Cut its power: whatever its kernel had not sent to its disks is lost."""
         self._machine.kill()
+
+    def shut_down(self, timeout: float = BOOT_TIMEOUT) -> None:
+        """Let it end in order: its processes, its file systems, its power."""
+        with contextlib.suppress(HostGone, OSError, EOFError):  # it takes its agent with it
+            self.exec("python3", f"{CHECKOUT}/tests/e2e/lab/shutdown.py", timeout=timeout)
+        deadline = time.monotonic() + timeout
+        while self.pid:
+            if time.monotonic() > deadline:
+                raise LabError(f"{self.name} does not go down: see `logs {self.name}`.")
+            time.sleep(POLL_INTERVAL)
 
     def partition(self, network: DataNetwork = "data") -> None:
         """Take it off a data network. Commands still reach it. Outlasts cut and boot."""
