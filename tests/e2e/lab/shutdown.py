@@ -1,6 +1,6 @@
 """Shuts a lab host down in systemd's order: processes, file systems, power. Runs in the host.
 
-As systemd-shutdown(8) does: SIGTERM to all, SIGKILL to those that stay, all file systems unmounted or
+As systemd-shutdown(8) does: SIGTERM to all, SIGKILL to those that stay, file systems unmounted or
 else synced.
 """
 
