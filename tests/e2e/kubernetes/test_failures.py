@@ -34,12 +34,12 @@ OUT_OF_SERVICE = "node.kubernetes.io/out-of-service=nodeshutdown:NoExecute"
 
 @pytest.fixture
 def lost(cluster: Cluster) -> Iterator[Host]:
-    """compute-2, which gets well again."""
+    """compute-2, which starts anew afterwards: its kernel waits for a volume that it lost."""
     host = cluster.host("compute-2")
     yield host
-    if host.pid is None:
-        host.boot()
-    host.exec("pkill", "-CONT", "-x", "kubelet")
+    if host.pid:
+        host.cut()
+    host.boot()
     cluster.insist("kubectl", "wait", "--for=create", "--timeout=120s", "node/compute-2")
     cluster.insist("kubectl", "label", "--overwrite", "node/compute-2", "lab=compute")
     cluster.kubectl("taint", "node", "compute-2", OUT_OF_SERVICE.split("=", maxsplit=1)[0] + "-")
