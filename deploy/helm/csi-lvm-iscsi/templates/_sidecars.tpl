@@ -3,6 +3,8 @@
 - --csi-address=/csi/csi.sock
 - --leader-election
 - --http-endpoint=:{{ . }}
+# Their own is 5 minutes: so long a claim would wait after there is space again.
+- --retry-interval-max=30s
 {{- end }}
 
 {{/* Takes a dict of root and port. */}}
