@@ -82,14 +82,24 @@ def _split(pods: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _await_rollouts(cluster: Cluster) -> None:
-    for workload in _helm_namespace(
-        cluster, "get", "deployments,daemonsets", "--output=name"
-    ).split():
+    kinds = "deployments,daemonsets"
+    for workload in _helm_namespace(cluster, "get", kinds, "--output=name").split():
         if "tgtd" in workload:  # OnDelete, of which `rollout status` knows nothing
-            ready = "jsonpath={.status.numberUnavailable}="
-            _helm_namespace(cluster, "wait", f"--for={ready}", workload, "--timeout=120s")
+            _await_ready(cluster, workload)
         else:
             _helm_namespace(cluster, "rollout", "status", workload, "--timeout=180s")
+
+
+def _await_ready(cluster: Cluster, daemon_set: str) -> None:
+    until(lambda: _is_ready(cluster, daemon_set), lambda: f"{daemon_set} is not ready")
+
+
+def _is_ready(cluster: Cluster, daemon_set: str) -> bool:
+    numbers = "{.status.numberReady} {.status.desiredNumberScheduled}"
+    ready, desired = _helm_namespace(
+        cluster, "get", daemon_set, f"--output=jsonpath={numbers}"
+    ).split()
+    return ready == desired
 
 
 def _helm_namespace(cluster: Cluster, *arguments: str) -> str:
