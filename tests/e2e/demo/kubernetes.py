@@ -24,6 +24,9 @@ from tests.e2e.lab.kubernetes.cluster import Cluster
 
 DIRECTORY = Path("/var/tmp/csi-lvm-iscsi-demo-kubernetes")
 LAB_COMMAND = f".venv/bin/python -m tests.e2e.lab --dir {DIRECTORY}"
+# What `kubectl get` shows by itself is wider than the screen.
+CLAIM_COLUMNS = "NAME:.metadata.name,STATUS:.status.phase,VOLUME:.spec.volumeName"
+ATTACHMENT_COLUMNS = "PV:.spec.source.persistentVolumeName,NODE:.spec.nodeName,OK:.status.attached"
 SENTENCE = "what was written before the move"
 LOOK_AROUND = f"""
 The lab stays up. To look around:
@@ -109,7 +112,8 @@ class Story:
         self._kubectl("rollout", "status", "deployment/app", "--timeout=120s")
         pod, node = self._pod()
         self._shell(pod, f"echo {SENTENCE} >{DATA}/file; sync; df -h {DATA}")
-        self._kubectl("get", "pvc,pv,volumeattachments")
+        self._kubectl("get", "pvc", "--output=custom-columns=" + CLAIM_COLUMNS)
+        self._kubectl("get", "volumeattachments", "--output=custom-columns=" + ATTACHMENT_COLUMNS)
         ((volume, storage),) = logical_volumes(self._cluster).items()
         self._screen.say("On the storage host the volume is a logical volume and an iSCSI target.")
         self._host(storage, f"lvs --noheadings -o lv_name,lv_size,pool_lv,lv_tags vg0/{volume}")
@@ -130,7 +134,7 @@ class Story:
         self._check(node != first, f"the pod runs on {node} now")
         read = self._shell(pod, f"cat {DATA}/file")
         self._check(read == [SENTENCE], "the data is what was written before")
-        self._kubectl("get", "volumeattachments")
+        self._kubectl("get", "volumeattachments", "--output=custom-columns=" + ATTACHMENT_COLUMNS)
         self._host(first, "ls /sys/class/iscsi_session")
         self._kubectl("uncordon", first)
 
