@@ -22,11 +22,10 @@ from tests.e2e.lab.services import CHECKOUT
 
 PAUSE = "registry.k8s.io/pause:3.10.2"
 AGNHOST = "registry.k8s.io/e2e-test-images/agnhost:2.66.1"
-# Which Kubernetes' tests take for nothing but their shells.
-SHELLS = (
-    "registry.k8s.io/e2e-test-images/nginx:1.27.0-2",
-    "registry.k8s.io/e2e-test-images/glibc-dns-testing:2.1.1",
-)
+# Which Kubernetes' tests of storage take for nothing but a shell, and one for GNU's dd.
+NGINX = "registry.k8s.io/e2e-test-images/nginx:1.27.0-2"
+GLIBC = "registry.k8s.io/e2e-test-images/glibc-dns-testing:2.1.1"
+DD = ("bin/dd", "lib64/ld-linux-x86-64.so.2", "lib/x86_64-linux-gnu/libc.so.6")
 BUSYBOX = "registry.k8s.io/e2e-test-images/busybox:1.37.0-2"
 PRODUCT = f"ghcr.io/csi-lvm-iscsi/csi-lvm-iscsi:{__version__}"
 VALUES = CHECKOUT / "deploy" / "helm" / "csi-lvm-iscsi" / "values.yaml"
@@ -53,7 +52,7 @@ def ensure(report: Callable[[str], None], *, suite: bool = False) -> list[Image]
         _of_program(PAUSE, "pause"),
         _busybox(),
         *(_of_program(_name(sidecar), program) for program, sidecar in _programs(sidecars)),
-        *([_agnhost(), *map(_busybox, SHELLS)] if suite else []),
+        *([_agnhost(), _busybox(NGINX), _glibc()] if suite else []),
         Image(PRODUCT, product.ensure(DIRECTORY, PRODUCT, report)),
     ]
 
@@ -79,6 +78,10 @@ def _busybox(name: str = BUSYBOX) -> Image:
 def _agnhost() -> Image:
     files = {"agnhost": builds.BIN / "agnhost", **_tools()}
     return _written(AGNHOST, files, ["/agnhost"], user="")
+
+
+def _glibc() -> Image:
+    return _written(GLIBC, {**_tools(), **{path: Path("/") / path for path in DD}}, [], user="")
 
 
 def _tools() -> dict[str, Path | str]:
