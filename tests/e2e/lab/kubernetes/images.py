@@ -81,7 +81,9 @@ def _agnhost() -> Image:
 
 
 def _glibc() -> Image:
-    return _written(GLIBC, {**_tools(), **{path: Path("/") / path for path in DD}}, [], user="")
+    # Another shell too: busybox' own takes its own dd before any on the PATH.
+    gnu = {"bin/sh": Path("/bin/dash"), **{path: Path("/") / path for path in DD}}
+    return _written(GLIBC, {**_tools(), **gnu}, [], user="")
 
 
 def _tools() -> dict[str, Path | str]:
