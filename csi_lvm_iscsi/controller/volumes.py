@@ -28,6 +28,9 @@ from csi_lvm_iscsi.model.volumes import Pool, Volume
 from csi_lvm_iscsi.storage_client.host import StorageHost
 from csi_lvm_iscsi.storage_client.membership import Membership
 
+_TOLD = 3
+"""Of so many pools an error says why they cannot: an event on a PVC has 1024 characters."""
+
 _log = structlog.get_logger()
 
 
@@ -77,13 +80,13 @@ class Volumes:
             if found is not None:
                 return await self._again(wanted, parameters, reach, *found)
             source = await self._sources.find(source_id) if source_id else None
-            refusals: list[DriverError] = []
+            refusals: list[tuple[str, DriverError]] = []
             for host, pool in await self._places.in_order(parameters, reach, source):
                 try:
                     with self._places.underway.making(pool, required or sizes.DEFAULT_SIZE):
                         return await self._make(wanted, host, pool, source)
                 except (OutOfSpace, OutOfRange) as error:
-                    refusals.append(error)
+                    refusals.append((host.entry.name, error))
             closed = self._places.closed(parameters, reach)
             raise _why_none(refusals, closed, parameters, reach)
 
@@ -242,16 +245,22 @@ async def _pool_of(volume: Volume, host: StorageHost) -> Pool:
 
 
 def _why_none(
-    refusals: Sequence[DriverError], closed: Sequence[str], parameters: Parameters, reach: Reach
+    refusals: Sequence[tuple[str, DriverError]],
+    closed: Sequence[str],
+    parameters: Parameters,
+    reach: Reach,
 ) -> DriverError:
-    """One error for all hosts; "no space now" outweighs "never", as it may pass."""
+    """One error for all hosts, by their names; "no space now" outweighs "never", as it may pass."""
     if not refusals and not closed:
         zones = "" if reach.requisite is None else f" in zone {' or '.join(reach.requisite)}"
         return OutOfSpace(
             f"No storage host{zones} makes these volumes ({parameters}): see the parameters of "
             "the StorageClass, and the options --thin-pool and --thick of the storage role."
         )
-    text = " ".join([*map(str, refusals), *closed])
-    if closed or any(isinstance(refusal, OutOfSpace) for refusal in refusals):
+    told = [f"{host}: {refusal}" for host, refusal in refusals[:_TOLD]]
+    if others := len(refusals) - len(told):
+        told.append(f"Nor can {others} other pools take it.")
+    text = " ".join([*told, *closed])
+    if closed or any(isinstance(refusal, OutOfSpace) for _, refusal in refusals):
         return OutOfSpace(text)
     return OutOfRange(text)

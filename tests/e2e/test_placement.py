@@ -40,7 +40,7 @@ def test_fifty_creates_at_once_with_room_for_just_that_many(
         made = list(threads.map(lambda called: driver.create(called, size=size), _names(name)))
     assert len({each.id for each in made}) == COUNT
     assert [len(volumes_on(lab, host)) for host in HOSTS] == [COUNT // 2, COUNT // 2]
-    with pytest.raises(Refused, match="RESOURCE_EXHAUSTED: There is no room for"):
+    with pytest.raises(Refused, match=r"RESOURCE_EXHAUSTED: storage-[12]: There is no room for"):
         driver.create(name(), size=size)
     with ThreadPoolExecutor(COUNT) as threads:
         list(threads.map(driver.delete, made))

@@ -92,6 +92,19 @@ async def test_while_there_is_room_anywhere_all_succeed(rooms: list[int], contro
         await create(among[0], "one more")
 
 
+async def test_an_error_tells_why_each_host_cannot_but_not_of_all_of_many() -> None:
+    hosts = [Host(f"host-{number}", pool(size=number)) for number in range(6)]
+    with pytest.raises(OutOfSpace) as refused:
+        await create(volumes(*hosts[:2]), "large")
+    assert str(refused.value) == "host-1: host-1 is full. host-0: host-0 is full."
+    with pytest.raises(OutOfSpace) as refused:
+        await create(volumes(*hosts), "large")
+    assert str(refused.value) == (
+        "host-5: host-5 is full. host-4: host-4 is full. host-3: host-3 is full. "
+        "Nor can 3 other pools take it."
+    )
+
+
 async def test_parameters_restrict_the_place() -> None:
     one = Host("one", pool(), pool("vg1", "fast"), pool("vg1", ""))
     two = Host("two", pool(size=99 * GIB))
