@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -67,9 +68,12 @@ def _ensure_base(report: Callable[[str], None]) -> None:
     with tempfile.TemporaryDirectory(dir=builds.DIRECTORY) as root:
         mirror = _output("apt-get", "indextargets", "--format", "$(REPO_URI)").split()[0]
         _run("debootstrap", "--variant=minbase", SUITE, root, mirror)
-        # What it left of this machine's way to the packages.
+        # What it left of this machine's way to the packages, and of the packages themselves.
         for left in ("etc/apt/sources.list", "etc/hostname", "etc/resolv.conf"):
             (Path(root) / left).unlink(missing_ok=True)
+        for kept in ("var/lib/apt/lists", "var/cache/apt/archives"):
+            shutil.rmtree(Path(root) / kept)
+            (Path(root) / kept / "partial").mkdir(parents=True)
         container = _buildah("from", "scratch").stdout.strip()
         _buildah("add", "--quiet", container, root, "/")
         _buildah("commit", "--quiet", "--rm", container, BASE)
