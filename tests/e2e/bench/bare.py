@@ -51,8 +51,20 @@ def stage(number: str) -> None:
     _iscsiadm(number, "--login")
     session = _session(number)
     Path(f"/sys/class/scsi_host/{session.parent.name}/scan").write_text("0 0 1")
-    while not any(Path("/dev", disk.name).exists() for disk in session.glob("target*/*/block/*")):
+    while not _disk(number):
         time.sleep(PAUSE)
+
+
+def mount(number: str) -> None:
+    """As for a pod with raw block."""
+    place = _place(number)
+    place.touch()
+    _run("mount", "--bind", _disk(number), str(place))
+
+
+def unmount(number: str) -> None:
+    _run("umount", str(_place(number)))
+    _place(number).unlink()
 
 
 def unstage(number: str) -> None:
@@ -72,7 +84,8 @@ def delete(number: str) -> None:
 
 
 STEPS: dict[str, Callable[[str], None]] = {
-    step.__name__: step for step in (create, publish, stage, unstage, unpublish, delete)
+    step.__name__: step
+    for step in (create, publish, stage, mount, unmount, unstage, unpublish, delete)
 }
 
 
@@ -93,6 +106,16 @@ def _volume(number: str) -> str:
 
 def _target(number: str) -> str:
     return f"iqn.2026-11.test.bare:{number}"
+
+
+def _place(number: str) -> Path:
+    return Path("/run", _volume(number))
+
+
+def _disk(number: str) -> str:
+    """The device of the volume; empty while there is none."""
+    disks = [Path("/dev", disk.name) for disk in _session(number).glob("target*/*/block/*")]
+    return next((str(disk) for disk in disks if disk.exists()), "")
 
 
 def _session(number: str) -> Path:

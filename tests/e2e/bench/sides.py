@@ -16,6 +16,7 @@ from tests.e2e.lab.services import CHECKOUT
 STORAGE = "storage-1"
 COMPUTE = "compute-1"
 STEPS = ("create", "publish", "stage", "unstage", "unpublish", "delete")
+ON_THE_NODE = ("stage", "mount", "unmount", "unstage")
 SCRIPT = f"{CHECKOUT}/tests/e2e/bench/bare.py"
 
 
@@ -75,9 +76,11 @@ class Ours:
 class Bare:
     """The commands of bare.py, timed inside the hosts by the script itself."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, tgtd_socket: str = "/var/run/tgtd/socket") -> None:
+        """`tgtd_socket`: as tgtadm(8) takes it in TGT_IPC_SOCKET, without its `.0`."""
         self._storage = lab.host(STORAGE)
         self._compute = lab.host(COMPUTE)
+        self._python = ("env", f"TGT_IPC_SOCKET={tgtd_socket}", sys.executable, "-S", SCRIPT)
 
     def run(self, step: str, number: int) -> float:
         return self._run(step, [number])
@@ -86,9 +89,9 @@ class Bare:
         return self._run("publish", numbers) + self._run("stage", numbers)
 
     def _run(self, step: str, numbers: list[int]) -> float:
-        host = self._compute if step in ("stage", "unstage") else self._storage
+        host = self._compute if step in ON_THE_NODE else self._storage
         arguments = (step, *map(str, numbers))
-        return float(host.exec(sys.executable, "-S", SCRIPT, *arguments).check().text)
+        return float(host.exec(*self._python, *arguments).check().text)
 
 
 def _seconds(call: Callable[[], object]) -> float:
