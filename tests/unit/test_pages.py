@@ -16,6 +16,8 @@ import pytest
 import yaml
 
 from csi_lvm_iscsi import cli
+from csi_lvm_iscsi.model import errors
+from csi_lvm_iscsi.rpc.errors import status_of
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "deploy/helm/csi-lvm-iscsi"
@@ -184,6 +186,33 @@ def test_quoted_messages_are_those_of_the_code(page: Path) -> None:
     quotes = _quotes(page)
     assert quotes
     assert [each for each in quotes if each not in OF_OTHERS and not _is_said(each)] == []
+
+
+_WAITING = {"until", "until_async", "bounded", "within"}
+
+
+def _raised() -> Iterator[tuple[str, str]]:
+    """Each message that an error is made with, and the gRPC status that the error becomes."""
+    for path in sorted((ROOT / "csi_lvm_iscsi").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args:
+                name = "TookTooLong" if node.func.id in _WAITING else node.func.id
+                kind = getattr(errors, name, None)
+                if isinstance(kind, type) and (text := _text(node.args[-1])):
+                    yield text, status_of(kind()).name
+
+
+def test_codes_are_those_of_the_code() -> None:
+    raised = list(_raised())
+    page = (ROOT / "docs/troubleshooting.md").read_text()
+    tables = re.findall(r"^\| message \| code \| fix \|\n.*\n((?:\|.*\n)+)", page, re.MULTILINE)
+    rows = [row.split("|") for table in tables for row in table.splitlines()]
+    assert len(rows) > 50
+    for row in rows:
+        for _, quote in _SPAN.findall(row[1]):
+            parts = [each.strip() for each in quote.split("…")]
+            codes = {code for message, code in raised if _follow(parts, message)}
+            assert not codes or row[2].strip() in codes, quote
 
 
 def test_nothing_is_said_that_the_code_does_not_say() -> None:
