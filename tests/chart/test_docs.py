@@ -1,12 +1,16 @@
-"""docs/parameters.md has all parameters, and what it shows works."""
+"""docs/parameters.md has all parameters, and what the pages show works."""
 
+import json
+import os
 import re
+import subprocess
 from typing import Any
 
 import yaml
 
 from csi_lvm_iscsi.model import parameters
-from tests.chart.charts import ROOT
+from tests.chart import cluster
+from tests.chart.charts import NAMESPACE, ROOT, binary
 
 _PAGE = (ROOT / "docs/parameters.md").read_text()
 
@@ -40,3 +44,28 @@ def test_the_driver_takes_the_examples() -> None:
         given.pop("csi.storage.k8s.io/fstype", None)
         parameters.Parameters.parse(given)
         assert each["provisioner"] == "csi-lvm-iscsi.github.io"
+
+
+def test_the_server_takes_the_network_policy(installed: cluster.Cluster) -> None:
+    page = (ROOT / "docs/networking.md").read_text()
+    (policy,) = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    strictly = ("--dry-run=server", "--validate=strict", "--filename=-")
+    assert "created" in installed.kubectl("create", *strictly, stdin=policy)
+
+
+def test_the_rotation_of_the_chap_key_as_it_is_shown(installed: cluster.Cluster) -> None:
+    """It makes a Job of bootstrap. Nothing runs it here."""
+    page = (ROOT / "docs/security.md").read_text()
+    blocks = re.findall(r"^ *```sh\n(.*?)^ *```", page, re.MULTILINE | re.DOTALL)
+    (script,) = [each for each in blocks if "--rotate-chap-key" in each]
+    kubectl = binary("kubectl")
+    assert kubectl
+    environment = os.environ | {
+        "KUBECONFIG": str(installed.kubeconfig),
+        "PATH": f"{kubectl.parent}:{os.environ['PATH']}",
+    }
+    subprocess.run(["sh", "-ec", script], env=environment, check=True, timeout=60)
+    job = json.loads(installed.kubectl("-n", NAMESPACE, "get", "job/rotate-1", "-o", "json"))
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert container["args"][-1] == "--rotate-chap-key"
+    installed.kubectl("-n", NAMESPACE, "delete", "job/rotate-1")

@@ -62,7 +62,6 @@ OF_OTHERS = {
     "No space left on device",
     # gRPC
     "Hostname Verification Check failed",
-    "certificate verify failed",
 }
 """Messages that the pages quote of other projects."""
 
