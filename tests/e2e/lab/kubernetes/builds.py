@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import functools
 import hashlib
@@ -14,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -96,11 +97,18 @@ def version(module: str, directory: str = "kubernetes") -> str:
     return match[1]
 
 
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Nobody else makes what is kept here: two labs that come up at once want the same."""
+    with (DIRECTORY / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def ensure(report: Callable[[str], None], names: Sequence[str] = tuple(PROGRAMS)) -> None:
     """Build those that are missing. LabError where that fails."""
     BIN.mkdir(parents=True, exist_ok=True)
-    with (DIRECTORY / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two labs that come up at once
+    with alone():
         missing = [name for name in names if not (BIN / name).exists()]
         if missing:
             report(

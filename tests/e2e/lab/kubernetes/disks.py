@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.e2e.lab.host import Host, make_system_disk
-from tests.e2e.lab.kubernetes import nodes
+from tests.e2e.lab.kubernetes import builds, nodes
 from tests.e2e.lab.kubernetes.builds import CACHE
 from tests.e2e.lab.lab import Lab
 
@@ -49,11 +49,17 @@ def ensure(archives: Sequence[Path], report: Callable[[str], None]) -> Path:
     all but the last ones, if there is one: so what changes often is to come last.
     """
     disk = _disk(archives)
-    if not disk.exists():
-        known = next((n for n in range(len(archives), 0, -1) if _disk(archives[:n]).exists()), 0)
-        _make(disk, _disk(archives[:known]) if known else None, archives[known:], report)
-        _forget_old_disks()
+    with builds.alone():
+        if not disk.exists():
+            known = _known(archives)
+            _make(disk, _disk(archives[:known]) if known else None, archives[known:], report)
+            _forget_old_disks()
     return disk
+
+
+def _known(archives: Sequence[Path]) -> int:
+    """How many of them, from the first on, a disk has."""
+    return next((n for n in range(len(archives), 0, -1) if _disk(archives[:n]).exists()), 0)
 
 
 def _make(

@@ -47,6 +47,11 @@ def ensure(report: Callable[[str], None], *, suite: bool = False) -> list[Image]
     own comes last: it changes most often.
     """
     DIRECTORY.mkdir(parents=True, exist_ok=True)
+    with builds.alone():
+        return _ensure(report, suite=suite)
+
+
+def _ensure(report: Callable[[str], None], *, suite: bool) -> list[Image]:
     sidecars = yaml.safe_load(VALUES.read_text())["sidecars"]
     return [
         _of_program(PAUSE, "pause"),

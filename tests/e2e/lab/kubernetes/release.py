@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 NAME = NAMESPACE = "csi-lvm-iscsi"
 CHART = CHECKOUT / "deploy" / "helm" / "csi-lvm-iscsi"
-STORAGE_LABEL = "csi-lvm-iscsi.github.io/storage=true"
+STORAGE_LABEL = "csi-lvm-iscsi.node-restriction.kubernetes.io/storage=true"
 VALUES: dict[str, Any] = {
     "storage": {
         "portalNetworks": [f"{DATA_NETWORK}.0/24"],
