@@ -31,6 +31,7 @@ EVERYTHING: dict[str, Any] = {
         "nodeSelector": {"example.com/disks": "many"},
     },
     "node": {"nodeSelector": {"example.com/pods": "yes"}},
+    "control": {"nodeSelector": {"example.com/trusted": "yes"}},
     "zones": True,
     "verbose": True,
     "kubeletDir": "/data/kubelet",

@@ -155,5 +155,6 @@ def test_notes_tell_what_lacks(installed: cluster.Cluster) -> None:
     node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "host-1"}}
     installed.kubectl("apply", "--filename=-", stdin=yaml.safe_dump(node))
     assert "NO NODE IS A STORAGE HOST YET" in notes()
-    installed.kubectl("label", "node", "host-1", "csi-lvm-iscsi.github.io/storage=true")
+    label = "csi-lvm-iscsi.node-restriction.kubernetes.io/storage=true"
+    installed.kubectl("label", "node", "host-1", label)
     assert "NO NODE IS A STORAGE HOST YET" not in notes()

@@ -152,6 +152,20 @@ def test_nothing_of_the_hosts_is_waited_for_where_a_node_is_tainted(minimal: Obj
             assert pod["priorityClassName"] == "system-node-critical", name
 
 
+def test_what_holds_keys_of_all_hosts_can_be_kept_on_nodes_of_trust() -> None:
+    tenants = "example.com/trusted"
+    kept = {
+        name.partition("/")[2]
+        for name, pod in pods(rendered(EVERYTHING)).items()
+        if tenants in pod["nodeSelector"]
+    }
+    assert kept == {
+        "csi-lvm-iscsi-controller",
+        "csi-lvm-iscsi-operator",
+        "csi-lvm-iscsi-bootstrap",
+    }
+
+
 def test_roles_answer_for_their_health(objects: Objects) -> None:
     for name, pod in pods(objects).items():
         container = pod["containers"][0]

@@ -10,12 +10,7 @@ template:
     {{- include "pod" . | nindent 4 }}
     {{- include "unprivilegedPod" . | nindent 4 }}
     restartPolicy: OnFailure
-    nodeSelector:
-      kubernetes.io/os: linux
-    tolerations:
-      - key: node-role.kubernetes.io/control-plane
-        operator: Exists
-        effect: NoSchedule
+    {{- include "controlPlacement" .root | nindent 4 }}
     containers:
       - name: bootstrap
         {{- include "roleImage" .root | nindent 8 }}

@@ -136,3 +136,16 @@ terminationGracePeriodSeconds: 60
   mountPath: /etc/csi-lvm-iscsi/chap-keys
   readOnly: true
 {{- end }}
+
+{{/* Where the pods run that no volume in use waits for, but that hold certificates and keys of all storage hosts. */}}
+{{- define "controlPlacement" -}}
+nodeSelector:
+  kubernetes.io/os: linux
+  {{- with .Values.control.nodeSelector }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+tolerations:
+  - key: node-role.kubernetes.io/control-plane
+    operator: Exists
+    effect: NoSchedule
+{{- end }}
