@@ -100,6 +100,7 @@ class Story:
     def _storage(self) -> None:
         self._screen.chapter("The storage, as Kubernetes shows it")
         self._screen.say("Every node with the label of a storage host has an object of its own.")
+        self._kubectl("wait", "--for=condition=Ready", "storagenodes", "--all", "--timeout=60s")
         self._kubectl("get", "storagenodes")
         self._kubectl("get", "storageclasses")
         self._kubectl("get", "pods", "--namespace=csi-lvm-iscsi")
