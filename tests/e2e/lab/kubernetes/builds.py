@@ -112,8 +112,8 @@ def ensure(report: Callable[[str], None], names: Sequence[str] = tuple(PROGRAMS)
         missing = [name for name in names if not (BIN / name).exists()]
         if missing:
             report(
-                f"building {len(missing)} programs of Kubernetes from source, once: on two cores "
-                "some 15 minutes, 5 GB of Go's caches"
+                f"building {len(missing)} programs of Kubernetes from source, once (all of them: "
+                "some 20 minutes on two cores, 5 GB of Go's caches)"
             )
         for number, name in enumerate(missing, 1):
             begun = time.monotonic()
