@@ -738,8 +738,7 @@ _PASSED_ON = "--namespace --context --kubeconfig"
 _VERBS = {
     "attach": (
         _attach,
-        "Attach a claim to a VM. One that is stopped gets it when it starts. The same again is no"
-        " error. With --wait, the exit status is 1 where it is not attached.",
+        "Attach a claim to a VM. One that is stopped gets it when it starts.",
         "claim --vm --bus=scsi,virtio --read-only --serial --wait --timeout",
     ),
     "detach": (
@@ -749,15 +748,12 @@ _VERBS = {
     ),
     "attachments": (
         _attachments,
-        "What is attached where, in one table. It has a row for each pod, VM or node that has a"
-        " claim of csi-lvm-iscsi, or waits for one.",
+        "What is attached where. A row for each pod, VM or node that has or awaits a claim.",
         "only --all-namespaces --output=wide,json --no-headers",
     ),
     "doctor": (
         _doctor,
-        "What is wrong in the cluster and on its hosts. Asks the doctor on every storage host and"
-        " node, too. A fix is to be run by root on that host, those of the cluster here. The exit"
-        " status is 1 where there is an error.",
+        "What is wrong in the cluster and on its hosts. Exit status 1 where there is an error.",
         "--output=json",
     ),
     "completion": (_completion, "Teach kubectl to complete all this. Prints a script.", ""),
@@ -813,9 +809,11 @@ def complete(words: Sequence[str]) -> list[str]:
     verb = plain[0] if plain else ""
     takes = [*(_VERBS[verb][2] if verb in _VERBS else "").split(), *_PASSED_ON.split()]
     flag, equals, value = word.partition("=")
+    whole = before
     if not equals:
         flag, value = before[-1] if before else "", word
-    asked, _ = _passed_on().parse_known_args(before[: -1 if before[-1:] == [flag] else None])
+        whole = before[:-1] if flag in taking else before
+    asked, _ = _passed_on().parse_known_args(whole)
     if flag in taking:
         found = _values(flag, takes, _kubectl(asked))
     elif word[:1] != "-" and not verb:
@@ -837,7 +835,9 @@ def _values(flag: str, takes: Sequence[str], kubectl: Kubectl) -> list[str]:
     if flag == "--context":
         return kubectl.ask("config", "get-contexts", "--output=name").split()
     choices = dict(each.split("=") for each in takes if "=" in each)
-    return choices.get("--output" if flag == "-o" else flag, "").split(",")
+    return [
+        each for each in choices.get("--output" if flag == "-o" else flag, "").split(",") if each
+    ]
 
 
 def _names(kubectl: Kubectl, kind: str) -> list[str]:
@@ -848,7 +848,8 @@ def _complete(words: Sequence[str]) -> None:
     """Answer as kubectl wants it (pkg/cmd/plugin/plugin_completion.go): a word a line, and after
     them what the shell shall do: not offer files (4, cobra's ShellCompDirectiveNoFileComp)."""
     with contextlib.suppress(Failure):  # nobody could read a message here
-        print(*complete(words), sep="\n")
+        for each in complete(words):
+            print(each)
     print(":4")
 
 
