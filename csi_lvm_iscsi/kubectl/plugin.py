@@ -650,8 +650,8 @@ def _storage_nodes(world: World) -> Wrong:
             found = f"{name_of(each)} has no status yet: its operator has not seen it"
             yield "error", found, _describe("storagenode", each)
         for condition in conditions:
-            good = "False" if condition["type"] == "VolumeGroupConflict" else "True"
-            if condition["status"] != good:
+            bad = "True" if condition["type"] == "VolumeGroupConflict" else "False"
+            if condition["status"] == bad:
                 level = "warning" if condition["type"] == "PoolsHealthy" else "error"
                 found = f"{name_of(each)}: {condition['message'] or condition['reason']}"
                 yield level, found, _describe("storagenode", each)
