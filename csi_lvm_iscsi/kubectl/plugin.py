@@ -20,7 +20,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
@@ -30,6 +30,8 @@ from typing import Any
 Json = dict[str, Any]
 World = Mapping[str, Sequence[Json]]
 """Objects by what was asked for; without what the user may not list."""
+Index = Mapping[tuple[str, ...], Sequence[Json]]
+"""Objects by kind and by what they are of: there may be thousands of pods, and of claims."""
 
 DRIVER = "csi-lvm-iscsi.github.io"
 VERSION = f"{DRIVER}/v1alpha1"
@@ -333,7 +335,8 @@ def _attachments(kubectl: Kubectl, asked: argparse.Namespace) -> int:
     world = kubectl.look(dict.fromkeys(kinds, where))
     if unseen := [what for what in kinds if what not in world]:
         print(f"Shown without what you may not list: {', '.join(unseen)}", file=sys.stderr)
-    rows = [row for claim in _claims(world, asked) for row in _rows(claim, world)]
+    index, sees = _index(world), "volumeattachments" in world
+    rows = [row for claim in _claims(world, asked) for row in _rows(claim, index, sees=sees)]
     rows.sort(key=lambda row: (row["namespace"], row["claim"], row["node"]))
     if asked.output == "json":
         print(json.dumps({"attachments": rows}, indent=1))
@@ -381,50 +384,64 @@ def _key(of: Json, claim: str) -> tuple[str, str]:
     return text(of, "metadata namespace"), claim
 
 
-def _rows(claim: Json, world: World) -> Iterator[dict[str, str]]:
-    """A row for each user, for each node that has the volume without one; or one for the claim."""
+def _index(world: World) -> Index:
+    index: defaultdict[tuple[str, ...], list[Json]] = defaultdict(list)
+    for kind in (HOTPLUGS, GUESTS, "pods"):
+        for each in world.get(kind, ()):
+            for name in dict.fromkeys(_claims_of(each)):
+                index[(kind, *_key(each, name))].append(each)
+    for each in world.get("volumeattachments", ()):
+        index["volumeattachments", text(each, "spec source persistentVolumeName")].append(each)
+    for each in world.get(HOSTS, ()):
+        for group in several(each, "spec volumeGroups"):
+            index[HOSTS, volume_group_hash(group["uuid"])].append(each)
+    return index
+
+
+def _claims_of(user: Json) -> Iterator[str]:
+    """The claims that a VolumeHotplug, pod or VM names: by their names, as DataVolumes of these, or
+    as what was made for a volume of the pod."""
+    yield text(user, "spec claimName")
+    for volume in several(user, "spec volumes"):
+        yield text(volume, "persistentVolumeClaim claimName") or text(volume, "dataVolume name")
+        if "ephemeral" in volume:
+            yield f"{name_of(user)}-{volume['name']}"
+
+
+def _rows(claim: Json, index: Index, *, sees: bool) -> Iterator[dict[str, str]]:
+    """A row for each user, for each node that has the volume without one; or one for the claim.
+    `sees`: what is attached to nodes."""
     volume = text(claim, "spec volumeName")
-    attached = {
-        text(each, "spec nodeName"): each
-        for each in world.get("volumeattachments", ())
-        if volume and text(each, "spec source persistentVolumeName") == volume
-    }
-    uses = list(_uses(claim, world))
+    attachments = index.get(("volumeattachments", volume), ()) if volume else ()
+    attached = {text(each, "spec nodeName"): each for each in attachments}
+    uses = list(_uses(claim, index))
     uses += [Use(node) for node in attached if node not in {use.node for use in uses}]
     handle = text(claim, "volume spec csi volumeHandle")
     requested = text(claim, "spec resources requests storage")
+    hosts = index.get((HOSTS, handle[:8])) or [{"metadata": {"name": "<unknown>"}}]
+    phase = text(claim, "status phase")
     for use in uses or [Use()]:
-        state, message = _state(text(claim, "status phase"), use, attached.get(use.node), world)
+        idle = ("Waiting" if use.used_by else "Available") if sees else "<unknown>"
+        state, message = _state(attached.get(use.node), idle if phase == "Bound" else phase)
         yield {
             "namespace": text(claim, "metadata namespace"),
             "claim": name_of(claim),
             # Of the provisioner's names, pvc- and a UUID, so much as tells it from others.
             "volume": re.sub(r"(pvc-[0-9a-f]{8})-[0-9a-f-]{27}$", r"\1", handle or volume),
             "size": text(claim, "status capacity storage", requested),
-            "storage_host": _storage_host(handle, world) if volume else "",
+            "storage_host": name_of(hosts[0]) if volume else "",
             **asdict(replace(use, state=use.state or state, message=use.message or message)),
             "persistent_volume": volume,
         }
 
 
-def _storage_host(handle: str, world: World) -> str:
-    for host in world.get(HOSTS, ()):
-        groups = [group["uuid"] for group in several(host, "spec volumeGroups")]
-        if handle[:8] in map(volume_group_hash, groups):
-            return name_of(host)
-    return "<unknown>"
-
-
-def _state(phase: str, use: Use, attachment: Json | None, world: World) -> tuple[str, str]:
+def _state(attachment: Json | None, idle: str) -> tuple[str, str]:
     """How far it is, in a word, and what is wrong."""
-    if attachment:
-        leaves = text(attachment, "metadata deletionTimestamp")
-        state = "Attached" if text(attachment, "status attached") else "Attaching"
-        return "Detaching" if leaves else state, _error_of(attachment)
-    if phase != "Bound":
-        return phase, ""
-    state = "Waiting" if use.used_by else "Available"
-    return state if "volumeattachments" in world else "<unknown>", ""
+    if not attachment:
+        return idle, ""
+    leaves = text(attachment, "metadata deletionTimestamp")
+    state = "Attached" if text(attachment, "status attached") else "Attaching"
+    return "Detaching" if leaves else state, _error_of(attachment)
 
 
 def _error_of(attachment: Json) -> str:
@@ -432,40 +449,24 @@ def _error_of(attachment: Json) -> str:
     return detaching or text(attachment, "status attachError message")
 
 
-def _uses(claim: Json, world: World) -> Iterator[Use]:
+def _uses(claim: Json, index: Index) -> Iterator[Use]:
     """Who has the claim, or wants it: VMs, and pods other than those that stand for these."""
     key = _key(claim, name_of(claim))
-    machines = {
-        text(each, "spec virtualMachineName"): _use_of(each)
-        for each in world.get(HOTPLUGS, ())
-        if _key(each, text(each, "spec claimName")) == key
-    }
-    for guest in world.get(GUESTS, ()):
-        if _has(guest, key):
-            use = Use(text(guest, "status nodeName"), f"vm/{name_of(guest)}")
-            machines.setdefault(name_of(guest), use)
+    hotplugs = index.get((HOTPLUGS, *key), ())
+    machines = {text(each, "spec virtualMachineName"): _use_of(each) for each in hotplugs}
+    for guest in index.get((GUESTS, *key), ()):
+        use = Use(text(guest, "status nodeName"), f"vm/{name_of(guest)}")
+        machines.setdefault(name_of(guest), use)
     yield from machines.values()
     nodes = {use.node for use in machines.values()}
-    for pod in world.get("pods", ()):
+    for pod in index.get(("pods", *key), ()):
         node, ended = text(pod, "spec nodeName"), text(pod, "status phase") in _ENDED
         stands_for = text(pod, "metadata labels kubevirt.io") and node in nodes
-        if _has(pod, key) and not ended and not stands_for:
+        if not ended and not stands_for:
             yield Use(node, f"pod/{name_of(pod)}")
 
 
 _ENDED = ("Succeeded", "Failed")
-
-
-def _has(of: Json, key: tuple[str, str]) -> bool:
-    """Whether a pod or a VM names the claim: directly, as a DataVolume of that name, or as what was
-    made for a volume of the pod."""
-    names = [
-        text(volume, "persistentVolumeClaim claimName")
-        or text(volume, "dataVolume name")
-        or (f"{name_of(of)}-{volume['name']}" if "ephemeral" in volume else "")
-        for volume in several(of, "spec volumes")
-    ]
-    return key in [_key(of, name) for name in names]
 
 
 def _use_of(hotplug: Json) -> Use:
