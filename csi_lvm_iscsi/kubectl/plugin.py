@@ -185,9 +185,9 @@ class Kubectl:
 
     def _watch(self, path: str, deadline: float) -> Iterator[Json]:
         argv = ["kubectl", *self.flags, "get", f"--raw={path}"]
-        pipe, began = subprocess.PIPE, time.monotonic()
+        pipe = subprocess.PIPE
         with subprocess.Popen(argv, stdout=pipe, stderr=pipe, text=True) as process:
-            timer = threading.Timer(max(0, deadline - began), process.kill)
+            timer = threading.Timer(max(0, deadline - time.monotonic()), process.kill)
             timer.start()
             try:
                 yield from map(json.loads, process.stdout or ())
@@ -195,8 +195,8 @@ class Kubectl:
             finally:
                 timer.cancel()
                 process.kill()
-        # A connection that was lost is made anew; one that is refused at once would be for ever.
-        if process.returncode > 0 and time.monotonic() - began < 1:
+        # A connection that was lost is made anew; what the server refused it would refuse again.
+        if "Error from server" in complaint:
             raise _failure(complaint)
 
 

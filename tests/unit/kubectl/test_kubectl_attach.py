@@ -110,8 +110,8 @@ def test_attach_tells_what_it_waits_for(desk: Workstation) -> None:
 EXPIRED = {"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason": "Expired"}}
 
 
-@pytest.mark.parametrize("first", [[], [modified(waits("x"))], [EXPIRED]])
-def test_a_watch_that_ends_is_made_anew(desk: Workstation, first: list[Object]) -> None:
+@pytest.mark.parametrize("first", [[], [modified(waits("x"))], [EXPIRED], "error: unexpected EOF"])
+def test_a_watch_that_ends_is_made_anew(desk: Workstation, first: list[Object] | str) -> None:
     desk.cluster["lists"] = [[NEW], [waits("after that")]]
     desk.cluster["watches"] = [first, [modified(ATTACHED)]]
     ran = desk.run(*ATTACH, "--wait")

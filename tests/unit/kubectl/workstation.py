@@ -48,7 +48,7 @@ class Workstation:
             (directory / name).write_text(source)
         kubectl = directory / "kubectl"
         lines = Path(fake_kubectl.__file__).read_text()
-        kubectl.write_text(f"#!{sys.executable} -I\n{lines}")
+        kubectl.write_text(f"#!{sys.executable} -IS\n{lines}")
         kubectl.chmod(0o755)
 
     def has(self, kind: str, *objects: Object) -> None:
