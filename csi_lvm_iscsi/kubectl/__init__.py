@@ -1,0 +1,1 @@
+"""The kubectl plugin, which runs on the user's workstation."""

@@ -1,0 +1,216 @@
+"""`kubectl lvmiscsi attach` and `detach`: what they ask for, and what they tell while they wait."""
+
+import re
+
+import pytest
+
+from csi_lvm_iscsi.kubectl import plugin
+from tests.unit.kubectl.objects import SERIAL, TIME, Object, hotplug
+from tests.unit.kubectl.workstation import Workstation
+
+ATTACH = ("attach", "data", "--vm", "c2")
+DETACH = ("detach", "data", "--vm", "c2")
+NEW, ATTACHED = hotplug("data", "c2"), hotplug("data", "c2", "Attached")
+GUEST_HAS_IT = f"the guest has it as /dev/disk/by-id/scsi-0QEMU_QEMU_HARDDISK_{SERIAL}\n"
+
+
+def modified(found: Object) -> Object:
+    return {"type": "MODIFIED", "object": found}
+
+
+def waits(message: str) -> Object:
+    return hotplug("data", "c2", "Attaching", message)
+
+
+def leaving(found: Object) -> Object:
+    return {**found, "metadata": {**found["metadata"], "deletionTimestamp": TIME}}
+
+
+def test_attach_makes_a_volumehotplug(desk: Workstation) -> None:
+    ran = desk.run(*ATTACH, "--bus=virtio", "--read-only", "--serial", "disk-1", "-n", "team")
+    assert (ran.status, ran.out, ran.err) == (0, "VolumeHotplug c2-data created\n", "")
+    assert desk.created() == {
+        "apiVersion": "csi-lvm-iscsi.github.io/v1alpha1",
+        "kind": "VolumeHotplug",
+        "metadata": {"name": "c2-data"},
+        "spec": {
+            "claimName": "data",
+            "virtualMachineName": "c2",
+            "bus": "virtio",
+            "readOnly": True,
+            "serial": "disk-1",
+        },
+    }
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_flags_are_passed_on_to_kubectl(desk: Workstation, *, before: bool) -> None:
+    flags = ("-n", "team", "--context=west", "--kubeconfig", "/k")
+    desk.run(*flags, *ATTACH) if before else desk.run(*ATTACH, *flags)
+    (call,) = desk.calls("create")
+    assert call[:3] == ["--namespace=team", "--context=west", "--kubeconfig=/k"]
+
+
+def test_the_same_again_is_fine(desk: Workstation) -> None:
+    desk.has(plugin.HOTPLUGS, ATTACHED)
+    desk.cluster["lists"] = [[ATTACHED]]
+    ran = desk.run(*ATTACH, "--wait")
+    assert ran.status == 0
+    there, attached = ran.out.splitlines(keepends=True)
+    assert there == "VolumeHotplug c2-data is there already\n"
+    assert attached == f"data is attached to c2 on compute-1; {GUEST_HAS_IT}"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--bus=virtio"], 'with bus "scsi": detach it first'),
+        (["--read-only"], "with readOnly false: detach it first"),
+        (["--serial=other"], 'with serial "": detach it first'),
+    ],
+)
+def test_another_one_of_that_name_is_refused(
+    desk: Workstation, options: list[str], words: str
+) -> None:
+    desk.has(plugin.HOTPLUGS, ATTACHED)
+    ran = desk.run(*ATTACH, *options)
+    assert (ran.status, ran.out) == (1, "")
+    assert words in ran.err
+    assert "`kubectl lvmiscsi detach data --vm c2 --wait`" in ran.err
+
+
+def test_one_that_is_leaving_is_not_taken_for_the_same(desk: Workstation) -> None:
+    desk.has(plugin.HOTPLUGS, leaving(ATTACHED))
+    ran = desk.run(*ATTACH, "--wait")
+    assert ran.status == 1
+    assert "It is being detached: attach it again when that is done" in ran.err
+
+
+def test_attach_tells_what_it_waits_for(desk: Workstation) -> None:
+    """Each once, though states come that say the same."""
+    desk.cluster["lists"] = [[NEW]]
+    states = [waits("storage-2 is unreachable"), waits("storage-2 is unreachable"), ATTACHED]
+    desk.cluster["watches"] = [[modified(each) for each in states]]
+    ran = desk.run(*ATTACH, "--wait", mixed=True)
+    assert ran.status == 0
+    assert ran.out.splitlines(keepends=True) == [
+        "VolumeHotplug c2-data created\n",
+        "Pending: the operator of csi-lvm-iscsi has not seen it yet\n",
+        "Attaching: storage-2 is unreachable\n",
+        "Attached\n",
+        f"data is attached to c2 on compute-1; {GUEST_HAS_IT}",
+    ]
+    (_, watch) = desk.calls("get")
+    assert watch[-1] == (
+        "--raw=/apis/csi-lvm-iscsi.github.io/v1alpha1/namespaces/default/volumehotplugs"
+        "?fieldSelector=metadata.name%3Dc2-data&watch=1&resourceVersion=7"
+    )
+
+
+EXPIRED = {"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason": "Expired"}}
+
+
+@pytest.mark.parametrize("first", [[], [modified(waits("x"))], [EXPIRED], "error: unexpected EOF"])
+def test_a_watch_that_ends_is_made_anew(desk: Workstation, first: list[Object] | str) -> None:
+    desk.cluster["lists"] = [[NEW], [waits("after that")]]
+    desk.cluster["watches"] = [first, [modified(ATTACHED)]]
+    ran = desk.run(*ATTACH, "--wait")
+    assert ran.status == 0
+    assert "Attaching: after that\n" in ran.err
+
+
+def ends(*lists: list[Object], watch: list[Object] | str) -> Object:
+    return {"lists": lists, "watches": [watch]}
+
+
+@pytest.mark.parametrize(
+    ("cluster", "words"),
+    [
+        (ends([NEW], watch=[modified(hotplug("data", "c2", "Failed", "no VM"))]), "Failed: no VM"),
+        (ends([NEW], watch=[{"type": "DELETED", "object": NEW}]), "was deleted meanwhile"),
+        (ends([], watch=[]), "was deleted meanwhile"),
+        (ends([NEW], watch="Error from server (Forbidden): no watch"), "Ask an administrator"),
+    ],
+)
+def test_waiting_ends_where_it_cannot_come_to_be(
+    desk: Workstation, cluster: Object, words: str
+) -> None:
+    desk.cluster.update(cluster)
+    ran = desk.run(*ATTACH, "--wait")
+    assert ran.status == 1
+    assert words in ran.err
+
+
+def test_waiting_is_bounded(desk: Workstation) -> None:
+    desk.cluster["lists"] = [[waits("the guest is busy")]]
+    ran = desk.run(*ATTACH, "--wait", "--timeout", "0.5")
+    assert ran.status == 1
+    assert ran.err == (
+        "Attaching: the guest is busy\n"
+        "error: Not done after 0.5 s, but it goes on: `kubectl --namespace default get "
+        "volumehotplugs.csi-lvm-iscsi.github.io c2-data` shows how far it is.\n"
+    )
+
+
+def test_detach_deletes_whatever_attaches_it(desk: Workstation) -> None:
+    """A VolumeHotplug that a person made has a name of its own."""
+    mine = hotplug("data", "c2")
+    mine["metadata"]["name"] = "mine"
+    desk.has(plugin.HOTPLUGS, mine, hotplug("data", "c3"), hotplug("logs", "c2"))
+    ran = desk.run(*DETACH)
+    assert ran.status == 0
+    assert ran.out == "VolumeHotplug mine deleted: it goes when the volume is detached\n"
+    (call,) = desk.calls("delete")
+    assert call[1:] == ["delete", plugin.HOTPLUGS, "mine", "--wait=false", "--ignore-not-found"]
+    assert not desk.calls("patch")
+
+
+def test_detach_waits_until_it_is_gone(desk: Workstation) -> None:
+    desk.has(plugin.HOTPLUGS, ATTACHED)
+    held = leaving(waits("the guest still has the disk mounted"))
+    desk.cluster["lists"] = [[leaving(ATTACHED)]]
+    desk.cluster["watches"] = [[modified(held), {"type": "DELETED", "object": held}]]
+    ran = desk.run(*DETACH, "--wait", mixed=True)
+    assert ran.status == 0
+    assert ran.out == (
+        "VolumeHotplug c2-data deleted: it goes when the volume is detached\n"
+        "Detaching\n"
+        "Detaching: the guest still has the disk mounted\n"
+        "data is detached from c2\n"
+    )
+
+
+def test_force_is_said_before_it_is_deleted(desk: Workstation) -> None:
+    desk.has(plugin.HOTPLUGS, ATTACHED)
+    assert desk.run(*DETACH, "--force").status == 0
+    (patch,) = desk.calls("patch")
+    assert patch[-2:] == ["--type=merge", '--patch={"spec":{"force":true}}']
+    verbs = [call for call in desk.calls(plugin.HOTPLUGS) if "get" not in call]
+    assert ["patch" in call for call in verbs] == [True, False]
+
+
+def test_nothing_to_detach_is_no_error(desk: Workstation) -> None:
+    ran = desk.run(*DETACH, "--wait")
+    assert ran.status == 0
+    assert ran.out == "Nothing to detach: no VolumeHotplug attaches data to c2\n"
+
+
+@pytest.mark.parametrize("words", [ATTACH, DETACH])
+def test_a_cluster_without_the_driver(desk: Workstation, words: tuple[str, ...]) -> None:
+    desk.lacks(plugin.HOTPLUGS)
+    ran = desk.run(*words)
+    assert ran.status == 1
+    assert "Install csi-lvm-iscsi in this cluster, or upgrade it" in ran.err
+
+
+def test_names_of_volumehotplugs() -> None:
+    assert plugin.hotplug_name("c2", "data") == "c2-data"
+    long = [plugin.hotplug_name("v" * 236 + "." * dots + "m", "c" * 40) for dots in (0, 1, 2, 3)]
+    for name in long:
+        assert len(name) <= 253
+        assert re.fullmatch(r"[a-z0-9.-]+[a-z0-9]-[0-9a-f]{12}", name)
+    assert len(set(long)) == 4
+
+
+def test_where_the_guest_has_it() -> None:
+    assert plugin.guest_path("virtio", "abc") == "/dev/disk/by-id/virtio-abc"
