@@ -32,8 +32,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[cluster.Cluster]:
 def installed(api: cluster.Cluster) -> cluster.Cluster:
     """The chart without hooks: nothing runs a Job here."""
     release(api, "install", "--no-hooks", values=MINIMAL)
-    crd = "crd/storagenodes.csi-lvm-iscsi.github.io"
-    api.kubectl("wait", "--for=condition=Established", crd, "--timeout=30s")
+    api.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
     return api
 
 
