@@ -42,14 +42,28 @@ class Role:
             if not each.startswith("--metrics=")
         ]
 
-    @contextlib.asynccontextmanager
-    async def running(self, *more: str) -> AsyncIterator[asyncio.subprocess.Process]:
-        """Run it, and end it as kubelet does: it has to end well."""
-        process = await asyncio.create_subprocess_exec(
+    async def start(self, *more: str) -> asyncio.subprocess.Process:
+        """Start it."""
+        return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "csi_lvm_iscsi", *self._arguments, *more),
             cwd=ROOT,
             env={**os.environ, "KUBECONFIG": str(self._kubeconfig)},
         )
+
+    @contextlib.asynccontextmanager
+    async def killed(self) -> AsyncIterator[asyncio.subprocess.Process]:
+        """Run it, and end it as a power cut does."""
+        process = await self.start()
+        try:
+            yield process
+        finally:
+            process.kill()
+            await process.wait()
+
+    @contextlib.asynccontextmanager
+    async def running(self, *more: str) -> AsyncIterator[asyncio.subprocess.Process]:
+        """Run it, and end it as kubelet does: it has to end well."""
+        process = await self.start(*more)
         try:
             yield process
         finally:

@@ -4,15 +4,11 @@ that they ask of it is allowed, and nothing is that they do not ask."""
 from __future__ import annotations
 
 import asyncio
-import base64
-import contextlib
 import json
 import os
-import re
-import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +19,7 @@ from grpc import aio
 from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.rpc.pb import csi_pb2, csi_pb2_grpc
 from tests.chart import cluster
-from tests.chart.charts import MINIMAL, NAMESPACE, ROOT, pods, rendered
+from tests.chart.charts import MINIMAL, NAMESPACE, ROOT, rendered
 from tests.chart.releases import retire
 from tests.chart.roles import Role, mounted
 from tests.unit.cluster.storage_hosts import UUIDS, StorageHost, own_address

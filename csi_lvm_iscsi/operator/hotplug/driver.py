@@ -76,11 +76,24 @@ class Driver:
         # A daemon is not started anew for an object that is already being deleted, as after a
         # restart of the operator (kopf, _core/reactor/processing.py: process_spawning_cause); a
         # handler of deletion is.
-        @kopf.daemon(group, plural=plural, registry=registry, cancellation_timeout=1.0)
-        async def keep(namespace: str | None, name: str, **_: Any) -> None:  # noqa: ANN401
-            await main.do(self._reconciler.keep(namespace or "", name))
+        @kopf.daemon(group=group, plural=plural, registry=registry, cancellation_timeout=1.0)
+        async def keep(
+            namespace: str | None,
+            name: str,
+            stopped: kopf.DaemonStopped,
+            **_: Any,  # noqa: ANN401
+        ) -> None:
+            work = asyncio.ensure_future(main.do(self._reconciler.keep(namespace or "", name)))
+            told = asyncio.ensure_future(stopped.wait())
+            try:
+                await asyncio.wait({work, told}, return_when=asyncio.FIRST_COMPLETED)
+                if work.done():
+                    work.result()
+            finally:
+                work.cancel()
+                told.cancel()
 
-        @kopf.on.delete(group, plural=plural, registry=registry)
+        @kopf.on.delete(group=group, plural=plural, registry=registry)
         async def release(namespace: str | None, name: str, **_: Any) -> None:  # noqa: ANN401
             await main.do(self._reconciler.release(namespace or "", name))
 
@@ -126,6 +139,8 @@ def _settings() -> kopf.OperatorSettings:
     settings.persistence.finalizer = objects.FINALIZER
     settings.persistence.diffbase_storage = _NoDifferences()
     settings.persistence.progress_storage = AnnotationsProgressStorage(prefix=names.DRIVER)
+    # So long a daemon is given to see that it is to end, before it is cancelled, with a warning.
+    settings.background.instant_exit_timeout = 0.1
     # Its events would be of its own work; ours tell of the volumes.
     settings.posting.enabled = False
     # What there is to serve is known, and not looked for.

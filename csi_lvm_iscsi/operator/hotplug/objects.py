@@ -13,6 +13,7 @@ KIND = "VolumeHotplug"
 PLURAL = "volumehotplugs"
 PATH = f"/apis/{API_VERSION}/{PLURAL}"
 FINALIZER = f"{names.DRIVER}/hotplug"
+_NEWEST = (99, 0)
 SERIAL_LENGTH = 20
 """What virtio-blk and KubeVirt have room for."""
 
@@ -169,7 +170,7 @@ class KubeVirt:
     namespace: str
     name: str
     version: tuple[int, int] | None
-    """Major and minor; None where it does not tell, as before its first deployment."""
+    """Major and minor; None before its first deployment."""
 
     gates: tuple[str, ...]
     disabled_gates: tuple[str, ...]
@@ -193,8 +194,9 @@ class KubeVirt:
 
 
 def _version(text: str) -> tuple[int, int] | None:
+    """A build that is of no release, as developers make them, is taken for the newest."""
     match = re.match(r"v?(\d+)\.(\d+)", text)
-    return (int(match[1]), int(match[2])) if match else None
+    return (int(match[1]), int(match[2])) if match else _NEWEST if text else None
 
 
 def _unavailable(status: Object) -> str:

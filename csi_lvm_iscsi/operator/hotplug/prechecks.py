@@ -54,6 +54,8 @@ def _of_kubevirt(world: World) -> Iterator[Finding]:
             "There is no KubeVirt in this cluster: install it, and this goes on.",
         )
         return
+    if world.kubevirt.version is None:
+        yield Finding(Reason.KUBEVIRT_UNAVAILABLE, f"KubeVirt: {world.kubevirt.unavailable}.")
     if ways.way_of(world.kubevirt) is None:
         yield Finding(
             Reason.HOTPLUG_DISABLED,

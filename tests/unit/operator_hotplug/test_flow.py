@@ -227,7 +227,7 @@ async def test_what_the_driver_said_is_quoted(scene: Scene) -> None:
         "type": "Warning",
         "reason": "FailedMapVolume",
         "lastTimestamp": "2026-11-28T00:01:00Z",
-        "message": "MapVolume.SetUpDevice failed for volume x : rpc error: code = Internal desc = no login",
+        "message": "MapVolume failed for x : rpc error: code = Internal desc = no login",
     }
     await scene.api.create(EVENTS, event)
     await scene.virt.control("c2")

@@ -277,7 +277,7 @@ class Imperative(Sequences):
 
 @pytest.mark.parametrize("way", [Sequences, Imperative], ids=["declarative", "imperative"])
 def test_every_sequence_ends_well(way: type[Sequences]) -> None:
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         way,
         settings=settings(
             max_examples=60,
