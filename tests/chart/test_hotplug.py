@@ -4,28 +4,25 @@ before a real API server."""
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.chart import cluster
 from tests.chart.charts import MINIMAL
 from tests.chart.roles import Role
 from tests.chart.virtual_machines import (
-    CRDS,
     HOTPLUGS,
     Admin,
     Machines,
-    connect,
+    kubevirt_in,
     make_claim,
     make_hotplug,
+    scene,
     until,
 )
 from tests.unit.cluster.storage_hosts import write_certificates
-from tests.unit.operator_hotplug.kubevirt import GROUP, kubevirt_object
 
 MACHINES = ("vm-1", "vm-2", "vm-3", "vm-4", "vm-5")
 _LIMIT_SECONDS = 1.0
@@ -40,39 +37,9 @@ def operator(installed: cluster.Cluster, tmp_path: Path) -> Role:
 
 
 @pytest.fixture
-async def admin(installed: cluster.Cluster) -> AsyncIterator[Admin]:
-    api = await connect(installed.kubeconfig)
-    yield api
-    await api.close()
-    await asyncio.sleep(0.25)  # TLS ends some moments after close (aiohttp, "Graceful Shutdown").
-
-
-@contextlib.asynccontextmanager
-async def kubevirt_in(installed: cluster.Cluster, admin: Admin) -> AsyncIterator[None]:
-    crds = yaml.safe_dump_all(CRDS)
-    installed.kubectl("apply", "--filename=-", stdin=crds)
-    installed.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-    made = kubevirt_object("DeclarativeHotplugVolumes")
-    path = f"{GROUP}/namespaces/default/kubevirts"
-    written = await admin.create(path, made)
-    await admin.replace(f"{path}/kubevirt/status", {**written, "status": made["status"]})
-    yield
-    installed.kubectl("delete", "--filename=-", stdin=crds)
-
-
-@pytest.fixture
 async def kubevirt(installed: cluster.Cluster, admin: Admin) -> AsyncIterator[None]:
     async with kubevirt_in(installed, admin):
         yield
-
-
-@contextlib.asynccontextmanager
-async def scene(admin: Admin, names: tuple[str, ...]) -> AsyncIterator[Machines]:
-    machines = Machines(admin, names)
-    await machines.make()
-    async with machines.running():
-        await until(lambda: len(machines.instances.objects) == len(names))
-        yield machines
 
 
 @pytest.mark.usefixtures("kubevirt")

@@ -11,15 +11,24 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from kubernetes.aio import client, config
 
 from csi_lvm_iscsi.operator.hotplug import machines, objects
 from csi_lvm_iscsi.storage_client.api_server import ApiServer, Object
 from csi_lvm_iscsi.storage_client.watching import Watched, as_it_is
-from tests.unit.operator_hotplug.kubevirt import KubeVirt, hotpluggable, machine_object
+from tests.chart import cluster
+from tests.unit.operator_hotplug.kubevirt import (
+    GROUP,
+    KubeVirt,
+    hotpluggable,
+    kubevirt_object,
+    machine_object,
+)
 
 NAMESPACE = "default"
 _PAUSE_SECONDS = 0.1
+KUBEVIRTS = f"{GROUP}/namespaces/{NAMESPACE}/kubevirts"
 _CLAIMS = f"/api/v1/namespaces/{NAMESPACE}/persistentvolumeclaims"
 HOTPLUGS = f"/apis/{objects.API_VERSION}/namespaces/{NAMESPACE}/{objects.PLURAL}"
 CRDS = [
@@ -125,11 +134,14 @@ class Machines:
         return status
 
     def reason(self, hotplug: str) -> str:
-        return "".join(
-            each["reason"]
-            for each in self.status(hotplug).get("conditions", ())
-            if each["type"] == "Attached"
-        )
+        return str(self._attached(hotplug).get("reason", ""))
+
+    def message(self, hotplug: str) -> str:
+        return str(self._attached(hotplug).get("message", ""))
+
+    def _attached(self, hotplug: str) -> Object:
+        found = self.status(hotplug).get("conditions", ())
+        return next((each for each in found if each["type"] == "Attached"), {})
 
     def _machines_changed(self, _: Sequence[Object]) -> None:
         for name in self.names:
@@ -151,6 +163,27 @@ class Machines:
         for each in changed:
             if each.get("status", {}).get("phase") == "Attached":
                 self.attached_at.setdefault(each["spec"]["claimName"], time.monotonic())
+
+
+@contextlib.asynccontextmanager
+async def kubevirt_in(installed: cluster.Cluster, admin: Admin) -> AsyncIterator[None]:
+    crds = yaml.safe_dump_all(CRDS)
+    installed.kubectl("apply", "--filename=-", stdin=crds)
+    installed.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    made = kubevirt_object("DeclarativeHotplugVolumes")
+    written = await admin.create(KUBEVIRTS, made)
+    await admin.replace(f"{KUBEVIRTS}/kubevirt/status", {**written, "status": made["status"]})
+    yield
+    installed.kubectl("delete", "--filename=-", stdin=crds)
+
+
+@contextlib.asynccontextmanager
+async def scene(admin: Admin, names: tuple[str, ...]) -> AsyncIterator[Machines]:
+    machines = Machines(admin, names)
+    await machines.make()
+    async with machines.running():
+        await until(lambda: len(machines.instances.objects) == len(names))
+        yield machines
 
 
 def _entries(machine: Object) -> list[str]:

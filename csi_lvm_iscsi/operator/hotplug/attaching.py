@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 from csi_lvm_iscsi.operator.hotplug import prechecks, quotes, ways
-from csi_lvm_iscsi.operator.hotplug.decision import Action, Condition, Decision, where
+from csi_lvm_iscsi.operator.hotplug.decision import Condition, Decision, where
 from csi_lvm_iscsi.operator.hotplug.machines import Instance, Volume
 from csi_lvm_iscsi.operator.hotplug.reasons import Phase, Reason
-from csi_lvm_iscsi.operator.hotplug.world import Refusal, Whose, World
+from csi_lvm_iscsi.operator.hotplug.world import Action, Refusal, Whose, World
 
 RETRY_SECONDS = 10.0
 """After so long KubeVirt is asked again for what it did not do."""
@@ -68,8 +68,8 @@ def _migratable(world: World) -> Condition:
 def _ask(world: World) -> Decision:
     name = world.volume_name
     decided = replace(where(world, name), action=Action.ADD, waits=True)
-    if world.refusal:
-        return refused(decided, world.refusal)
+    if refusal := world.refused(Action.ADD):
+        return refused(decided, refusal)
     message = f"KubeVirt is asked to add volume {name} to VirtualMachine {world.hotplug.machine}."
     return decided.told(Phase.ATTACHING, Reason.REQUESTED, message)
 

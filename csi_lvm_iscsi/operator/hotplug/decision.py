@@ -7,26 +7,9 @@ decision and what it asks for goes on by deciding again.
 
 import datetime as dt
 from dataclasses import dataclass, field, replace
-from enum import Enum, auto
 
 from csi_lvm_iscsi.operator.hotplug.reasons import Phase, Reason
-from csi_lvm_iscsi.operator.hotplug.world import World
-
-
-class Action(Enum):
-    """What is to be done."""
-
-    ADD = auto()
-    """Ask KubeVirt to add the volume to the machine."""
-
-    REMOVE = auto()
-    """Ask it to take the volume out of the machine."""
-
-    REMOVE_FROM_INSTANCE = auto()
-    """Ask it to take the volume out of the instance alone: the machine has lost it already."""
-
-    FINISH = auto()
-    """Let the VolumeHotplug go."""
+from csi_lvm_iscsi.operator.hotplug.world import Action, World
 
 
 @dataclass(frozen=True, slots=True)

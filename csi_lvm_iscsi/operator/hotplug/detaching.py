@@ -9,11 +9,11 @@ from dataclasses import replace
 
 from csi_lvm_iscsi.operator.hotplug import prechecks, quotes, ways
 from csi_lvm_iscsi.operator.hotplug.attaching import QUOTE_SECONDS, refused
-from csi_lvm_iscsi.operator.hotplug.decision import Action, Condition, Decision, where
+from csi_lvm_iscsi.operator.hotplug.decision import Condition, Decision, where
 from csi_lvm_iscsi.operator.hotplug.machines import Instance
 from csi_lvm_iscsi.operator.hotplug.objects import time_of
 from csi_lvm_iscsi.operator.hotplug.reasons import Phase, Reason
-from csi_lvm_iscsi.operator.hotplug.world import Whose, World
+from csi_lvm_iscsi.operator.hotplug.world import Action, Whose, World
 
 _GUEST_SECONDS = 30.0
 """So long a guest is given to let go before it is said that it does not."""
@@ -65,8 +65,8 @@ def _take_out(world: World, name: str) -> Decision:
         if world.kubevirt:
             message += f" {ways.enabling(world.kubevirt)}"
         return _cannot_ask(world, decided.told(Phase.DETACHING, Reason.HOTPLUG_DISABLED, message))
-    if world.refusal:
-        return _cannot_ask(world, refused(decided, world.refusal))
+    if refusal := world.refused(Action.REMOVE):
+        return _cannot_ask(world, refused(decided, refusal))
     return replace(decided, action=Action.REMOVE)
 
 
@@ -126,7 +126,7 @@ def _held(world: World, running: Instance, name: str) -> Decision:
         decided = _detaching(world, name, "KubeVirt has not yet taken the volume out of the guest.")
         # With the subresources KubeVirt does not pass an edit of the machine on to its instance.
         way = ways.way_of(world.kubevirt) if world.kubevirt else None
-        if way is ways.Way.IMPERATIVE and not world.refusal:
+        if way is ways.Way.IMPERATIVE and not world.refused(Action.REMOVE_FROM_INSTANCE):
             return replace(decided, action=Action.REMOVE_FROM_INSTANCE)
         return decided
     seconds = _passed(world, _since(world))

@@ -15,11 +15,11 @@ from csi_lvm_iscsi.operator import events
 from csi_lvm_iscsi.operator.hotplug import objects, rules, status
 from csi_lvm_iscsi.operator.hotplug.attaching import RETRY_SECONDS
 from csi_lvm_iscsi.operator.hotplug.cluster import Cluster
-from csi_lvm_iscsi.operator.hotplug.decision import Action, Decision
+from csi_lvm_iscsi.operator.hotplug.decision import Decision
 from csi_lvm_iscsi.operator.hotplug.inquiries import Inquiries
 from csi_lvm_iscsi.operator.hotplug.objects import Told, VolumeHotplug
 from csi_lvm_iscsi.operator.hotplug.requests import Requests
-from csi_lvm_iscsi.operator.hotplug.world import Refusal, World
+from csi_lvm_iscsi.operator.hotplug.world import Action, Refusal, World
 from csi_lvm_iscsi.storage_client.api_server import ApiError
 from csi_lvm_iscsi.storage_client.watching import key
 
@@ -50,9 +50,9 @@ class _Memory:
     handle: tuple[str, str] = ("", "")
     """The PersistentVolume, and what its driver calls it."""
 
-    asked_of: str = ""
-    """The version of the machine that was seen when it was asked: while it still is, what came of
-    that is not."""
+    asked: tuple[Action | None, str] = (None, "")
+    """What KubeVirt was asked for last, and the version of the machine that was seen then: while
+    it still is, what came of that is not."""
 
     refusal: Refusal | None = None
     retry_at: dt.datetime = _LONG_AGO
@@ -190,14 +190,16 @@ class Reconciler:
             await self._write(hotplug, patch)
         for reason, message, warning in status.news(world, decided):
             await self._tell(hotplug, reason, message, warning=warning)
-        if decided.action in (None, Action.FINISH):
-            return
-        seen = world.machine.version if world.machine else ""
+        if decided.action and decided.action is not Action.FINISH:
+            await self._ask(world, decided, decided.action, memory)
+
+    async def _ask(self, world: World, decided: Decision, action: Action, memory: _Memory) -> None:
+        asked = action, world.machine.version if world.machine else ""
         now = self._clock()
-        if seen == memory.asked_of and now < memory.retry_at:
+        if asked == memory.asked and now < memory.retry_at:
             return
-        memory.asked_of, memory.retry_at = seen, now + _RETRY
-        memory.refusal = await self._requests.make(world, decided)
+        memory.asked, memory.retry_at = asked, now + _RETRY
+        memory.refusal = await self._requests.make(world, decided, action)
         if memory.refusal:
             memory.changed.set()
 

@@ -4,10 +4,10 @@ from http import HTTPStatus
 
 from csi_lvm_iscsi.model.errors import Unavailable
 from csi_lvm_iscsi.operator.hotplug import ways
-from csi_lvm_iscsi.operator.hotplug.decision import Action, Decision
+from csi_lvm_iscsi.operator.hotplug.decision import Decision
 from csi_lvm_iscsi.operator.hotplug.inquiries import Inquiries
 from csi_lvm_iscsi.operator.hotplug.ways import Way
-from csi_lvm_iscsi.operator.hotplug.world import Refusal, World
+from csi_lvm_iscsi.operator.hotplug.world import Action, Refusal, World
 from csi_lvm_iscsi.storage_client.api_server import ApiError, ApiServer, Object
 
 _VIRTUAL_MACHINES = "/apis/kubevirt.io/v1"
@@ -20,25 +20,25 @@ class Requests:
         self._api = api
         self._inquiries = inquiries
 
-    async def make(self, world: World, decided: Decision) -> Refusal | None:
-        """Ask for it; why it was not done, or None. That is also where somebody else was faster:
-        then what was observed is old, and what to do is decided anew."""
+    async def make(self, world: World, decided: Decision, action: Action) -> Refusal | None:
+        """Ask for the action of a decision; why it was not done, or None. That is also where
+        somebody else was faster: what was observed is old then, and to be decided anew."""
         try:
-            await self._make(world, decided)
+            await self._make(world, decided.volume_name, action)
         except Unavailable as error:
-            return Refusal(str(error), is_away=True)
+            return Refusal(action, str(error), is_away=True)
         except ApiError as error:
-            if await self._is_overtaken(world, decided, error):
+            if await self._is_overtaken(world, error):
                 return None
             is_away = error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
-            return Refusal(f"KubeVirt did not do it. {error}", is_away=is_away)
+            return Refusal(action, f"KubeVirt did not do it. {error}", is_away=is_away)
         return None
 
-    async def _make(self, world: World, decided: Decision) -> None:
+    async def _make(self, world: World, name: str, action: Action) -> None:
         if world.machine is None or world.kubevirt is None:
             return
-        way, name = ways.way_of(world.kubevirt), decided.volume_name
-        match decided.action:
+        way = ways.way_of(world.kubevirt)
+        match action:
             case Action.ADD if way is Way.DECLARATIVE:
                 await self._patch(
                     world, ways.adding(world.hotplug, world.machine, name, world.serial)
@@ -62,7 +62,7 @@ class Requests:
         path = ways.subresource(world.hotplug, "removevolume", of_instance=of_instance)
         await self._api.replace(path, {"name": name})
 
-    async def _is_overtaken(self, world: World, decided: Decision, error: ApiError) -> bool:
+    async def _is_overtaken(self, world: World, error: ApiError) -> bool:
         """Whether the request was refused as the machine was no more what we took it for."""
         if error.status == HTTPStatus.CONFLICT:
             return True

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from csi_lvm_iscsi.operator.hotplug.decision import Action, Condition, Decision
+from csi_lvm_iscsi.operator.hotplug.decision import Condition, Decision
 from csi_lvm_iscsi.operator.hotplug.reasons import WARNINGS, Reason
-from csi_lvm_iscsi.operator.hotplug.world import Whose, World
+from csi_lvm_iscsi.operator.hotplug.world import Action, Whose, World
 from csi_lvm_iscsi.storage_client.api_server import Object
 
 ATTACHED = "Attached"

@@ -37,10 +37,27 @@ class Whose(Enum):
     """Part of the machine: not hot-pluggable."""
 
 
+class Action(Enum):
+    """What is to be done."""
+
+    ADD = auto()
+    """Ask KubeVirt to add the volume to the machine."""
+
+    REMOVE = auto()
+    """Ask it to take the volume out of the machine."""
+
+    REMOVE_FROM_INSTANCE = auto()
+    """Ask it to take the volume out of the instance alone: the machine has lost it already."""
+
+    FINISH = auto()
+    """Let the VolumeHotplug go."""
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """That KubeVirt did not do what it was asked."""
 
+    of: Action
     message: str
     is_away: bool
     """Whether it could not be asked at all."""
@@ -81,6 +98,10 @@ class World:
         """The serial number of our disk; empty where it is not known yet."""
         known = self.hotplug.serial_known
         return known or (serial_of(self.volume_handle) if self.volume_handle else "")
+
+    def refused(self, action: Action) -> Refusal | None:
+        """That it did not do this the last time."""
+        return self.refusal if self.refusal and self.refusal.of is action else None
 
     @property
     def entry(self) -> Volume | None:

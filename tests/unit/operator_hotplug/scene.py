@@ -6,11 +6,13 @@ from __future__ import annotations
 import contextlib
 import copy
 import datetime as dt
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, cast
 
 from csi_lvm_iscsi.operator.hotplug import objects
 from csi_lvm_iscsi.operator.hotplug.cluster import Cluster
+from csi_lvm_iscsi.operator.hotplug.objects import serial_of
 from csi_lvm_iscsi.operator.hotplug.reconciler import Reconciler, _Memory
 from csi_lvm_iscsi.storage_client.api_server import ApiError, ApiServer
 from tests.unit.operator_hotplug.kubevirt import (
@@ -49,6 +51,10 @@ class Scene:
         self.taken_out: list[tuple[str, str]] = []
         """What the operator took out of machines: the machine, and the serial number of the disk.
         """
+
+        self.on_release: Callable[[Object, list[str]], None] = lambda _hotplug, _events: None
+        """Called when the operator has let a VolumeHotplug go, with it as it was and the Events
+        that it made of that."""
 
         self.reconciler = self._operator()
 
@@ -163,18 +169,32 @@ class Scene:
         found = self.hotplugs().get(name)
         if found is None:
             return None
+        found = copy.deepcopy(found)
         memory = self.reconciler._memories.setdefault(key, _Memory())
-        before = len(self.api.patches)
+        patches, taken, events = len(self.api.patches), len(self.taken_out), len(self.events())
         is_deleted = "deletionTimestamp" in found["metadata"]
         step = self.reconciler._detach if is_deleted else self.reconciler._attach
         seconds = await self.reconciler._locked(key, memory, step)
-        for place, operations, old in self.api.patches[before:]:
+        for place, operations, old in self.api.patches[patches:]:
             if place.plural == "virtualmachines":
                 self._note(place, operations, old)
+        for machine, serial in self.taken_out[taken:]:
+            self._check_taken_out(found, machine, serial)
         if seconds is None:
             self.reconciler._memories.pop(key, None)
+            self.on_release(found, self.events()[events:])
             await self._let_go(name)
         return seconds
+
+    def _check_taken_out(self, hotplug: Object, machine: str, serial: str) -> None:
+        """A disk is taken out for a VolumeHotplug of it that is deleted, and has no elder."""
+        spec, metadata = hotplug["spec"], hotplug["metadata"]
+        assert "deletionTimestamp" in metadata, "taken out of a machine without being deleted"
+        ours = serial_of(f"0123abcd-{spec['claimName']}")
+        assert (machine, serial) == (spec["virtualMachineName"], ours), "it took out another disk"
+        for each in self.hotplugs().values():
+            is_elder = _age(each) < _age(hotplug)
+            assert not (is_elder and _of_the_same(each, hotplug)), "it took out its elder's disk"
 
     def _note(self, place: Place, operations: Any, old: Object) -> None:  # noqa: ANN401
         spec = old["spec"]["template"]["spec"]
@@ -222,6 +242,16 @@ class Scene:
             if "hotplugVolume" in each and each["phase"] in ("Ready", "Detaching")
         ]
 
+    def names_in_guest(self, machine: str) -> list[str]:
+        """The names of the hot-plugged volumes that an instance has, or still has."""
+        key = (GROUP, NAMESPACE, "virtualmachineinstances", machine)
+        instance = self.api.objects.get(key, {"spec": {"volumes": []}})
+        statuses = instance.get("status", {}).get("volumeStatus", [])
+        return [
+            *(each["name"] for each in instance["spec"]["volumes"] if hotpluggable(each)),
+            *(each["name"] for each in statuses if "hotplugVolume" in each),
+        ]
+
     async def settle(self, machines: list[str], rounds: int = 40) -> None:
         """Everybody works, until nothing changes any more."""
         for _ in range(rounds):
@@ -232,6 +262,15 @@ class Scene:
                 await self.virt.control(machine)
                 await self.virt.handle(machine)
             self.now += dt.timedelta(seconds=3)
+
+
+def _age(hotplug: Object) -> tuple[str, str]:
+    return hotplug["metadata"]["creationTimestamp"], hotplug["metadata"]["name"]
+
+
+def _of_the_same(one: Object, other: Object) -> bool:
+    fields = ("claimName", "virtualMachineName")
+    return all(one["spec"][field] == other["spec"][field] for field in fields)
 
 
 def attachment(volume: str, node: str = NODE, **status: Any) -> Object:  # noqa: ANN401
