@@ -6,7 +6,8 @@ from typing import Any
 import yaml
 
 from csi_lvm_iscsi.model import parameters
-from tests.chart.charts import ROOT
+from csi_lvm_iscsi.operator.hotplug.reasons import Reason
+from tests.chart.charts import CHART, ROOT
 
 _PAGE = (ROOT / "docs/parameters.md").read_text()
 
@@ -40,3 +41,19 @@ def test_the_driver_takes_the_examples() -> None:
         given.pop("csi.storage.k8s.io/fstype", None)
         parameters.Parameters.parse(given)
         assert each["provisioner"] == "csi-lvm-iscsi.github.io"
+
+
+def test_every_reason_of_a_volume_hotplug_has_its_advice() -> None:
+    page = (ROOT / "docs/hotplug.md").read_text()
+    told = set(re.findall(r"`([A-Za-z]+)`", page.partition("### Reasons")[2]))
+    assert set(Reason) <= told
+
+
+def test_the_example_of_a_volume_hotplug_has_fields_of_the_api() -> None:
+    page = (ROOT / "docs/hotplug.md").read_text()
+    (example,) = re.findall(r"<<'END'\n(.*?)^END$", page, re.MULTILINE | re.DOTALL)
+    (version,) = yaml.safe_load((CHART / "files/volumehotplug-v1alpha1.yaml").read_text())
+    spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+    assert set(yaml.safe_load(example)["spec"]) <= set(spec)
+    fields = set(re.findall(r"`(\w+)`", page.partition("## Detach")[0]))
+    assert set(spec) <= fields

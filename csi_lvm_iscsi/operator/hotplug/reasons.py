@@ -23,7 +23,6 @@ class Reason(StrEnum):
     """Why it is there."""
 
     # Nothing is asked of KubeVirt.
-    NOT_READ = "NotRead"
     KUBEVIRT_MISSING = "KubeVirtMissing"
     HOTPLUG_DISABLED = "HotplugDisabled"
     DUPLICATE = "Duplicate"

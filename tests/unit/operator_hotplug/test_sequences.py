@@ -152,6 +152,13 @@ class Sequences(RuleBasedStateMachine):
             self.do(self.scene.watch(*sorted(kinds)))
         self.do(self.scene.step(name))
 
+    @rule(name=hotplugs)
+    def step_for_what_is_deleted(self, name: str) -> None:
+        """The operator sees that it is, and not yet what became of what it did before."""
+        self.attempt(self.scene.api.delete(f"{HOTPLUGS}/{name}"))
+        self.do(self.scene.watch("hotplugs"))
+        self.do(self.scene.step(name))
+
     @rule(rounds=st.integers(1, 8))
     def all_work(self, rounds: int) -> None:
         self.do(self.scene.settle(list(MACHINES), rounds))
