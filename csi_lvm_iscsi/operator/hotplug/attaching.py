@@ -25,11 +25,11 @@ def decide(world: World) -> Decision:
 def _decide(world: World) -> Decision:
     if found := prechecks.duplicate(world):
         return _held_up(found)
-    if world.machine and world.entry:
+    if world.entry:
         return _passed(_follow(world, world.entry))
-    if world.machine and world.request:
+    if world.addition:
         # Another's request for the same claim is waited for, too: its entry then tells whose it is.
-        return _passed(_requested(world))
+        return _passed(_requested(world, world.addition.name))
     if found := prechecks.first(world):
         return _held_up(found)
     return _passed(_ask(world))
@@ -86,8 +86,7 @@ def refused(decided: Decision, refusal: Refusal) -> Decision:
     )
 
 
-def _requested(world: World) -> Decision:
-    name = world.request.name if world.request else ""
+def _requested(world: World, name: str) -> Decision:
     message = f"KubeVirt has taken the request for volume {name}, and not yet worked on it."
     return _waiting(replace(where(world, name), waits=True), world, message)
 
@@ -108,7 +107,7 @@ def _follow(world: World, entry: Volume) -> Decision:
             f"VirtualMachine {world.hotplug.machine} starts ({running.phase or 'new'}), and gets "
             "the volume as it does.",
         )
-    if world.request:
+    if world.removal:
         message = "KubeVirt has taken a request to take this volume out; then it is added again."
         return _waiting(decided, world, message)
     if _waits_for_a_start(world, running, entry):

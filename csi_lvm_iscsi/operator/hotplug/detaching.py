@@ -35,8 +35,8 @@ def _decide(world: World) -> Decision:
     entry = world.entry
     if entry and world.whose(entry) is Whose.OURS:
         return _take_out(world, entry.name)
-    if world.request and world.request.adds and world.request.serial == world.serial:
-        return _asked_for(world)
+    if world.our_addition:
+        return _asked_for(world, world.our_addition.name)
     return _let_go(world)
 
 
@@ -58,7 +58,7 @@ def _take_out(world: World, name: str) -> Decision:
     """The machine asks for it still."""
     message = f"KubeVirt is asked to take volume {name} out of the machine."
     decided = _detaching(world, name, message)
-    if world.request and not world.request.adds:
+    if world.removal:
         return _awaited(world, decided)
     if world.kubevirt is None or ways.way_of(world.kubevirt) is None:
         message = "KubeVirt hot-plugs no volumes as it is set up now, and takes none out."
@@ -80,12 +80,14 @@ def _cannot_ask(world: World, decided: Decision) -> Decision:
     return replace(decided, message=f"{decided.message} {_by_force(world)}")
 
 
-def _asked_for(world: World) -> Decision:
-    """A request to add it cannot be taken back before KubeVirt has worked on it
-    (pkg/virt-api/rest/volumes.go: verifyVolumeOption)."""
-    name = world.request.name if world.request else ""
+def _asked_for(world: World, name: str) -> Decision:
+    """A request to add it cannot be taken back before KubeVirt has worked on it, which it does in
+    a moment (pkg/virt-api/rest/volumes.go: verifyVolumeOption)."""
     decided = _detaching(world, name, "KubeVirt still works on the request to add the volume.")
-    return _cannot_ask(world, decided)
+    since = _since(world)
+    if _passed(world, since) >= _GUEST_SECONDS:
+        decided = _cannot_ask(world, decided)
+    return replace(decided, detach_requested=since)
 
 
 def _let_go(world: World) -> Decision:

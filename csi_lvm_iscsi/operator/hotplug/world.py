@@ -117,15 +117,22 @@ class World:
         return Whose.OURS if self.serial and volume.serial == self.serial else Whose.OTHERS
 
     @property
-    def request(self) -> Request | None:
-        """A request about our volume that KubeVirt has not yet worked on; the last one counts."""
-        name = self.entry.name if self.entry else ""
-        found = [
-            each
-            for each in (self.machine.requests if self.machine else ())
-            if (each.claim == self.hotplug.claim if each.adds else each.name == name)
-        ]
-        return found[-1] if found else None
+    def addition(self) -> Request | None:
+        """A request to add our claim that KubeVirt has not yet worked on: ours, or another's."""
+        return self.our_addition or next(self._additions(), None)
+
+    @property
+    def our_addition(self) -> Request | None:
+        """A request of ours to add it."""
+        ours = (each for each in self._additions() if each.serial == self.serial)
+        return next(ours, None) if self.serial else None
+
+    @property
+    def removal(self) -> Request | None:
+        """A request to take the volume out that the machine has of our claim."""
+        entry = self.entry
+        found = (each for each in self._requests() if not each.adds)
+        return next((each for each in found if entry and each.name == entry.name), None)
 
     @property
     def running(self) -> Instance | None:
@@ -168,7 +175,7 @@ class World:
         """The name for our volume in the machine."""
         taken = {each.name for each in self._machine_volumes()}
         taken |= set((self.machine.disks if self.machine else None) or ())
-        taken |= {each.name for each in (self.machine.requests if self.machine else ())}
+        taken |= {each.name for each in self._requests()}
         if self.instance:
             taken |= {each.name for each in self.instance.volumes if not self._is_ours(each)}
             taken |= {each.name for each in self.instance.statuses if not self._is_of_claim(each)}
@@ -179,6 +186,12 @@ class World:
 
     def _is_of_claim(self, status: VolumeStatus) -> bool:
         return status.is_hotplugged and status.claim == self.hotplug.claim
+
+    def _additions(self) -> Iterator[Request]:
+        return (each for each in self._requests() if each.claim == self.hotplug.claim)
+
+    def _requests(self) -> Iterator[Request]:
+        yield from self.machine.requests if self.machine else ()
 
     def _machine_volumes(self) -> Iterator[Volume]:
         yield from self.machine.volumes if self.machine else ()

@@ -144,6 +144,14 @@ class Scene:
         apply_request(found["spec"]["template"]["spec"], request)
         await self.api.replace(self.virt.path("virtualmachines", machine), found)
 
+    async def request(self, machine: str, name: str, claim: str, serial: str) -> None:
+        """As `virtctl addvolume`."""
+        source = {"persistentVolumeClaim": {"claimName": claim, "hotpluggable": True}}
+        disk = {"disk": {"bus": "scsi"}, "serial": serial}
+        found = self._machine(machine)
+        body = {"name": name, "disk": disk, "volumeSource": source}
+        self._put(found, {**found, "status": self.virt.request(found, "addvolume", body)})
+
     # What the operator does.
 
     def restart_operator(self) -> None:

@@ -16,14 +16,13 @@ from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     invariant,
-    precondition,
     rule,
     run_state_machine_as_test,
 )
 
 from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.storage_client.api_server import ApiError
-from tests.unit.operator_hotplug.kubevirt import GROUP, NODE, hotpluggable
+from tests.unit.operator_hotplug.kubevirt import GROUP, NODE
 from tests.unit.operator_hotplug.scene import CLAIMS, HOTPLUGS, NAMESPACE, NODES, Scene
 
 CLAIM_NAMES = ("a", "b")
@@ -33,9 +32,20 @@ KINDS = ("hotplugs", "machines", "instances", "kubevirts", "claims", "attachment
 SERIALS = {claim: names.serial(f"0123abcd-{claim}")[:20] for claim in CLAIM_NAMES}
 THEIRS = "theirs"
 
+CHANGES = ("make claim", "delete claim", "make machine", "delete machine", "Always", "Halted")
+HAPPENINGS = (
+    "guest holds or lets go",
+    "virt-api goes or comes",
+    "KubeVirt is unavailable",
+    "node gone",
+    "operator restarted",
+    "time passes",
+)
+
 claims = st.sampled_from(CLAIM_NAMES)
 machines = st.sampled_from(MACHINES)
 hotplugs = st.sampled_from(HOTPLUG_NAMES)
+pauses = st.sampled_from([5, 31, 61])
 
 
 class Sequences(RuleBasedStateMachine):
@@ -48,6 +58,8 @@ class Sequences(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.scene = Scene(is_declarative=self.is_declarative)
         self.scene.on_release = self.check_released
+        self.unfinished: set[tuple[str, str]] = set()
+        """Machines and claims of which it was said that a disk may be left."""
 
     def do(self, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401
         return self.runner.run(work)
@@ -67,82 +79,74 @@ class Sequences(RuleBasedStateMachine):
             self.do(self.scene.machine(machine))
         self.do(self.scene.settle(list(MACHINES), 3))
 
-    # Users.
+    # Few rules, so that each comes often: what may go wrong is one of many in a single one.
 
     @rule(name=hotplugs, claim=claims, machine=machines)
     def make_hotplug(self, name: str, claim: str, machine: str) -> None:
         self.attempt(self.scene.hotplug(name, claim, machine))
 
-    @rule(name=hotplugs)
-    def delete_hotplug(self, name: str) -> None:
+    @rule(name=hotplugs, force=st.booleans())
+    def delete_hotplug(self, name: str, *, force: bool) -> None:
+        if force:
+            self.attempt(self.scene.api.merge(f"{HOTPLUGS}/{name}", {"spec": {"force": True}}))
         self.attempt(self.scene.api.delete(f"{HOTPLUGS}/{name}"))
 
-    @rule(name=hotplugs)
-    def force(self, name: str) -> None:
-        self.attempt(self.scene.api.merge(f"{HOTPLUGS}/{name}", {"spec": {"force": True}}))
-
-    @rule(claim=claims)
-    def make_claim(self, claim: str) -> None:
-        self.attempt(self.scene.claim(claim))
-
-    @rule(claim=claims)
-    def delete_claim(self, claim: str) -> None:
-        self.attempt(self.scene.api.delete(f"{CLAIMS}/{claim}"))
-
-    @rule(machine=machines)
-    def make_machine(self, machine: str) -> None:
-        self.attempt(self.scene.machine(machine))
-
-    @rule(machine=machines)
-    def delete_machine(self, machine: str) -> None:
-        self.attempt(self.scene.api.delete(self.scene.virt.path("virtualmachines", machine)))
-
-    @rule(machine=machines, strategy=st.sampled_from(["Always", "Halted"]))
-    def start_or_stop(self, machine: str, strategy: str) -> None:
-        path = self.scene.virt.path("virtualmachines", machine)
-        self.attempt(self.scene.api.merge(path, {"spec": {"runStrategy": strategy}}))
-
-    @rule(machine=machines, claim=claims)
-    def others_add(self, machine: str, claim: str) -> None:
-        self.attempt(self.scene.edit(machine, "add", f"theirs-{claim}", claim, THEIRS))
-
-    @rule(machine=machines, claim=claims)
-    def others_remove(self, machine: str, claim: str) -> None:
-        self.attempt(self.scene.edit(machine, "remove", f"theirs-{claim}", claim, ""))
-
-    @rule(machine=machines)
-    def reset_to_the_manifest(self, machine: str) -> None:
-        """As tools do that apply a machine's manifest again and again."""
-        for claim in CLAIM_NAMES:
+    @rule(
+        machine=machines, claim=claims, what=st.sampled_from(["add", "remove", "reset", "request"])
+    )
+    def others(self, machine: str, claim: str, what: str) -> None:
+        """Others edit machines: by hand, by a tool that applies a manifest again, by virtctl."""
+        if what == "reset":
             self.attempt(self.scene.edit(machine, "remove", claim, claim, ""))
+        elif what == "request" and not self.is_declarative:
+            self.attempt(self.scene.request(machine, f"theirs-{claim}", claim, THEIRS))
+        else:
+            verb = "remove" if what == "remove" else "add"
+            self.attempt(self.scene.edit(machine, verb, f"theirs-{claim}", claim, THEIRS))
 
-    # KubeVirt.
+    @rule(machine=machines, rounds=st.integers(1, 4))
+    def kubevirt_works(self, machine: str, rounds: int) -> None:
+        for _ in range(rounds):
+            self.do(self.scene.virt.control(machine))
+            self.do(self.scene.virt.handle(machine))
 
-    @rule(machine=machines)
-    def control(self, machine: str) -> None:
-        self.do(self.scene.virt.control(machine))
+    @rule(what=st.sampled_from(CHANGES), claim=claims, machine=machines)
+    def users_change(self, what: str, claim: str, machine: str) -> None:
+        path = self.scene.virt.path("virtualmachines", machine)
+        match what:
+            case "make claim":
+                self.attempt(self.scene.claim(claim))
+            case "delete claim":
+                self.attempt(self.scene.api.delete(f"{CLAIMS}/{claim}"))
+            case "make machine":
+                self.attempt(self.scene.machine(machine))
+            case "delete machine":
+                self.attempt(self.scene.api.delete(path))
+            case strategy:
+                self.attempt(self.scene.api.merge(path, {"spec": {"runStrategy": strategy}}))
 
-    @rule(machine=machines)
-    def handle(self, machine: str) -> None:
-        self.do(self.scene.virt.handle(machine))
+    @rule(what=st.sampled_from(HAPPENINGS), claim=claims, seconds=pauses)
+    def happens(self, what: str, claim: str, seconds: int) -> None:
+        scene = self.scene
+        match what:
+            case "guest holds or lets go":
+                scene.virt.held ^= {claim}
+            case "virt-api goes or comes":
+                scene.virt_api_is_away = not scene.virt_api_is_away
+            case "KubeVirt is unavailable":
+                self.do(self._set_available(available=False))
+            case "node gone":
+                self.attempt(scene.api.delete(f"{NODES}/{NODE}"))
+            case "operator restarted":
+                scene.restart_operator()
+                self.do(scene.watch())
+            case "time passes":
+                scene.now += dt.timedelta(seconds=seconds)
 
-    @rule(claim=claims)
-    def hold(self, claim: str) -> None:
-        self.scene.virt.held ^= {claim}
-
-    @rule(away=st.booleans())
-    def virt_api(self, *, away: bool) -> None:
-        self.scene.virt_api_is_away = away
-
-    @rule(available=st.booleans())
-    def availability(self, *, available: bool) -> None:
+    async def _set_available(self, *, available: bool) -> None:
         condition = {"type": "Available", "status": str(available)}
         path = f"{GROUP}/namespaces/kubevirt/kubevirts/kubevirt/status"
-        self.do(self.scene.api.merge(path, {"status": {"conditions": [condition]}}))
-
-    @rule()
-    def lose_node(self) -> None:
-        self.attempt(self.scene.api.delete(f"{NODES}/{NODE}"))
+        await self.scene.api.merge(path, {"status": {"conditions": [condition]}})
 
     # The operator. Its watches may be behind, each by itself.
 
@@ -151,6 +155,12 @@ class Sequences(RuleBasedStateMachine):
         if kinds:
             self.do(self.scene.watch(*sorted(kinds)))
         self.do(self.scene.step(name))
+
+    @rule()
+    def all_step(self) -> None:
+        self.do(self.scene.watch())
+        for name in HOTPLUG_NAMES:
+            self.do(self.scene.step(name))
 
     @rule(name=hotplugs)
     def step_for_what_is_deleted(self, name: str) -> None:
@@ -163,16 +173,6 @@ class Sequences(RuleBasedStateMachine):
     def all_work(self, rounds: int) -> None:
         self.do(self.scene.settle(list(MACHINES), rounds))
 
-    @rule()
-    def restart_operator(self) -> None:
-        self.scene.restart_operator()
-        self.do(self.scene.watch())
-
-    @precondition(lambda self: self.scene.hotplugs())
-    @rule(seconds=st.sampled_from([5, 31, 61]))
-    def time_passes(self, seconds: int) -> None:
-        self.scene.now += dt.timedelta(seconds=seconds)
-
     def check_released(self, hotplug: dict[str, Any], events: list[str]) -> None:
         """When a VolumeHotplug goes without a warning, its disk is gone, or another's."""
         claim, machine = hotplug["spec"]["claimName"], hotplug["spec"]["virtualMachineName"]
@@ -182,6 +182,8 @@ class Sequences(RuleBasedStateMachine):
             if each["metadata"]["uid"] != hotplug["metadata"]["uid"]
             and (each["spec"]["claimName"], each["spec"]["virtualMachineName"]) == (claim, machine)
         ]
+        if "DetachUnfinished" in events:
+            self.unfinished.add((machine, claim))
         if "DetachUnfinished" in events or others:
             return
         assert (claim, SERIALS[claim]) not in self.scene.entries(machine), "a machine asks for it"
@@ -218,11 +220,9 @@ class Sequences(RuleBasedStateMachine):
     async def _end(self) -> None:
         scene = self.scene
         scene.virt_api_is_away, scene.virt.held = False, set()
-        path = f"{GROUP}/namespaces/kubevirt/kubevirts/kubevirt/status"
-        available = {"type": "Available", "status": "True"}
         with contextlib.suppress(ApiError):
             await scene.api.create(NODES, {"metadata": {"name": NODE}})
-        await scene.api.merge(path, {"status": {"conditions": [available]}})
+        await self._set_available(available=True)
         await scene.settle(list(MACHINES))
         self.each_is_attached_once()
         for name in scene.hotplugs():
@@ -270,15 +270,12 @@ class Sequences(RuleBasedStateMachine):
 
     def check_no_disk_is_left(self) -> None:
         for machine in MACHINES:
-            ours = [each for each in self.scene.entries(machine) if each[1] in SERIALS.values()]
-            key = (GROUP, NAMESPACE, "virtualmachineinstances", machine)
-            instance = self.scene.api.objects.get(key, {"spec": {"volumes": []}})
-            names_left = [
-                each["name"]
-                for each in instance["spec"]["volumes"]
-                if hotpluggable(each) and not each["name"].startswith("theirs")
+            ours = [each[0] for each in self.scene.entries(machine) if each[1] in SERIALS.values()]
+            in_guest = [
+                name for name in self.scene.names_in_guest(machine) if not name.startswith("theirs")
             ]
-            assert (ours, names_left) == ([], []), f"{machine} has a disk that nobody owns"
+            left = {(machine, each) for each in [*ours, *in_guest]} - self.unfinished
+            assert not left, f"{left}: disks that nobody owns"
 
 
 class Imperative(Sequences):
