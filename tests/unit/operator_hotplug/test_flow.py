@@ -246,12 +246,24 @@ async def test_an_edit_of_others_in_between_is_kept(scene: Scene) -> None:
     await scene.step("data")
     await scene.settle(["c2"], rounds=12)
     assert sorted(scene.entries("c2")) == [("data", SERIAL), ("other", "S")]
+    # What the operator saw third is second now, and another volume is third.
+    await scene.edit("c2", "add", "more", "more", "S")
     await scene.watch()
     await scene.api.delete(f"{HOTPLUGS}/data")
+    await scene.watch("hotplugs")
     await scene.edit("c2", "remove", "theirs", "other", "")
     await scene.step("data")
     await scene.settle(["c2"], rounds=8)
-    assert (scene.hotplugs(), scene.entries("c2")) == ({}, [])
+    assert (scene.hotplugs(), scene.entries("c2")) == ({}, [("more", "S")])
+
+
+async def test_what_was_edited_out_of_the_machine_is_taken_out_of_its_guest(scene: Scene) -> None:
+    """With the subresources KubeVirt leaves it there."""
+    await attached(scene)
+    await scene.edit("c2", "remove", "data", "data", "")
+    await scene.api.delete(f"{HOTPLUGS}/data")
+    await scene.settle(["c2"], rounds=8)
+    assert (scene.hotplugs(), scene.guest_has("c2")) == ({}, [])
 
 
 async def test_a_deletion_right_after_the_request_leaves_nothing(scene: Scene) -> None:
