@@ -1,4 +1,5 @@
-"""Keeps the StorageNodes: which storage hosts there are, and what they tell of themselves.
+"""Keeps the StorageNodes, which are the storage hosts and what they tell of themselves, and the
+VolumeHotplugs, which are claims that are attached to virtual machines.
 
 This is the subcommand; it imports its modules when it runs.
 """
@@ -14,7 +15,7 @@ def add_to(
 ) -> None:
     """Add the subcommand."""
     parser = roles.add_parser(
-        "operator", parents=[common], help="keeps the StorageNodes of a Kubernetes cluster"
+        "operator", parents=[common], help="keeps StorageNodes and VolumeHotplugs"
     )
     parser.set_defaults(start=_start)
     parser.add_argument(

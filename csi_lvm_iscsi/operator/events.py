@@ -1,20 +1,32 @@
-"""Events of StorageNodes: what an admin sees in `kubectl describe storagenode`."""
+"""Events: what `kubectl describe` shows of an object."""
 
 import datetime as dt
 import socket
+from dataclasses import dataclass
 
 import structlog
 
 from csi_lvm_iscsi.model.errors import DriverError
-from csi_lvm_iscsi.storage_client import storage_node
 from csi_lvm_iscsi.storage_client.api_server import ApiServer
-from csi_lvm_iscsi.storage_client.storage_node import StorageNode
 
 # Those of objects that are in no namespace are kept in this one (client-go, tools/record).
-_PATH = "/api/v1/namespaces/default/events"
+_NAMESPACE = "default"
 _COMPONENT = "csi-lvm-iscsi-operator"
 _MESSAGE_LENGTH = 1024
 _log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What an Event is about."""
+
+    api_version: str
+    kind: str
+    namespace: str
+    """Empty where it is in none."""
+
+    name: str
+    uid: str
 
 
 def timestamp() -> str:
@@ -22,21 +34,22 @@ def timestamp() -> str:
     return dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-async def tell(
-    api: ApiServer, node: StorageNode, reason: str, message: str, *, warning: bool
-) -> None:
+async def tell(api: ApiServer, about: Subject, reason: str, message: str, *, warning: bool) -> None:
     """Make an Event; one that cannot be made is logged, and holds nothing up."""
     time = timestamp()
+    namespace = about.namespace or _NAMESPACE
+    involved = {
+        "apiVersion": about.api_version,
+        "kind": about.kind,
+        "namespace": about.namespace,
+        "name": about.name,
+        "uid": about.uid,
+    }
     event = {
         "apiVersion": "v1",
         "kind": "Event",
-        "metadata": {"generateName": f"{node.name}.", "namespace": "default"},
-        "involvedObject": {
-            "apiVersion": storage_node.API_VERSION,
-            "kind": storage_node.KIND,
-            "name": node.name,
-            "uid": node.uid,
-        },
+        "metadata": {"generateName": f"{about.name}.", "namespace": namespace},
+        "involvedObject": {field: value for field, value in involved.items() if value},
         "type": "Warning" if warning else "Normal",
         "reason": reason,
         "message": message[:_MESSAGE_LENGTH],
@@ -48,8 +61,9 @@ async def tell(
         "count": 1,
     }
     log = _log.warning if warning else _log.info
-    log(message, storage_node=node.name, reason=reason)
+    named = {"kind": about.kind, "namespace": about.namespace, "name": about.name}
+    log(message, reason=reason, **named)
     try:
-        await api.create(_PATH, event)
+        await api.create(f"/api/v1/namespaces/{namespace}/events", event)
     except DriverError as error:
-        _log.warning("no event could be made", storage_node=node.name, error=str(error))
+        _log.warning("no event could be made", error=str(error), **named)

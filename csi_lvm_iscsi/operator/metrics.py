@@ -24,8 +24,9 @@ class Looks:
     """Of the hosts that are not retired, as of the last look."""
 
 
-def operator_metrics(looks: Looks, *, leads: bool) -> Iterable[Metric]:
-    """The metrics of now. Of storage hosts only the operator tells that leads."""
+def operator_metrics(looks: Looks, hotplugs: Mapping[str, int], *, leads: bool) -> Iterable[Metric]:
+    """The metrics of now; `hotplugs` are the VolumeHotplugs of each phase. Of storage hosts and
+    VolumeHotplugs only the operator tells that leads."""
     yield GaugeMetricFamily(
         "csi_lvm_iscsi_operator_leads", "1 while this operator is the one that works.", leads
     )
@@ -49,3 +50,11 @@ def operator_metrics(looks: Looks, *, leads: bool) -> Iterable[Metric]:
             for status in _STATUSES:
                 family.add_metric((host, each.kind, status), each.status == status)
     yield family
+    phases = GaugeMetricFamily(
+        "csi_lvm_iscsi_volume_hotplugs",
+        "VolumeHotplugs, by the phase of their status.",
+        labels=("phase",),
+    )
+    for phase, count in hotplugs.items() if leads else ():
+        phases.add_metric((phase,), count)
+    yield phases

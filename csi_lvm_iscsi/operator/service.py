@@ -1,11 +1,13 @@
-"""The operator: the leader keeps the StorageNodes, the others wait."""
+"""The operator: the leader keeps the StorageNodes and VolumeHotplugs, the others wait."""
 
+import asyncio
 import socket
 from dataclasses import dataclass
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
+from csi_lvm_iscsi.operator.hotplug.hotplugs import Hotplugs
 from csi_lvm_iscsi.operator.lease import Lease
 from csi_lvm_iscsi.operator.metrics import operator_metrics
 from csi_lvm_iscsi.operator.storage_nodes import StorageNodes
@@ -32,10 +34,20 @@ async def serve(settings: Settings, registry: CollectorRegistry) -> None:
     api = await connect()
     cluster = Cluster(api, settings.namespace, settings.storage_service)
     nodes = StorageNodes(cluster, credentials, zones=settings.zones)
+    hotplugs = Hotplugs(api)
     lease = Lease(api, settings.namespace, _LEASE, socket.gethostname())
-    metrics.register(registry, lambda: operator_metrics(nodes.looks, leads=lease.is_held))
+
+    async def lead() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(nodes.run())
+            tasks.create_task(hotplugs.run())
+
+    metrics.register(
+        registry,
+        lambda: operator_metrics(nodes.looks, hotplugs.phases(), leads=lease.is_held),
+    )
     try:
-        await server.until_told([cluster.follow, lambda: lease.lead(nodes.run)])
+        await server.until_told([cluster.follow, lambda: lease.lead(lead)])
         await lease.release()
     finally:
         await api.close()

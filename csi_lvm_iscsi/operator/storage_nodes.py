@@ -11,7 +11,7 @@ from csi_lvm_iscsi.model.errors import DriverError
 from csi_lvm_iscsi.model.host_status import HostStatus
 from csi_lvm_iscsi.operator import status
 from csi_lvm_iscsi.operator.claims import Groups, settle
-from csi_lvm_iscsi.operator.events import tell, timestamp
+from csi_lvm_iscsi.operator.events import Subject, tell, timestamp
 from csi_lvm_iscsi.operator.metrics import Looks
 from csi_lvm_iscsi.operator.status import Condition
 from csi_lvm_iscsi.rpc import tls
@@ -180,7 +180,8 @@ class StorageNodes:
         return str(written["metadata"]["resourceVersion"])
 
     async def _tell(self, node: StorageNode, reason: str, message: str, *, warning: bool) -> None:
-        await tell(self._cluster.api, node, reason, message, warning=warning)
+        about = Subject(storage_node.API_VERSION, storage_node.KIND, "", node.name, node.uid)
+        await tell(self._cluster.api, about, reason, message, warning=warning)
 
 
 async def _ask(host: StorageHost) -> _Seen:

@@ -3,7 +3,8 @@
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
@@ -19,6 +20,7 @@ _SECONDS = 5.0
 _WATCH_SECONDS = 60
 _MARGIN_SECONDS = 10.0
 _MERGE = "application/merge-patch+json"
+_JSON_PATCH = "application/json-patch+json"
 
 
 class ApiError(DriverError):
@@ -27,6 +29,29 @@ class ApiError(DriverError):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(f"The API server answered {status}: {message}")
         self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """How to log in to the API server: for a client that is not ours."""
+
+    server: str
+    """Its URL."""
+
+    authority: str | None
+    """File of the certificate authority; None: those of the system."""
+
+    verified: bool
+    """Whether the server's certificate is checked."""
+
+    authorization: str = field(repr=False)
+    """The value of that header, with its scheme; may be empty."""
+
+    certificate: str | None
+    """File of the client certificate, if there is one."""
+
+    key: str | None
+    """File of its key."""
 
 
 async def connect() -> "ApiServer":
@@ -53,6 +78,18 @@ class ApiServer:
     def __init__(self, configuration: client.Configuration) -> None:
         self._client = client.ApiClient(configuration)
 
+    async def login(self) -> Login:
+        """How this logs in now; tokens change."""
+        configuration = self._client.configuration
+        return Login(
+            server=configuration.host,
+            authority=configuration.ssl_ca_cert,
+            verified=configuration.verify_ssl,
+            authorization=await configuration.get_api_key_with_prefix("BearerToken") or "",
+            certificate=configuration.cert_file,
+            key=configuration.key_file,
+        )
+
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()
@@ -72,6 +109,10 @@ class ApiServer:
     async def merge(self, path: str, body: Object) -> Object:
         """Change an object by a merge patch (RFC 7386)."""
         return await self._answer("PATCH", path, {}, body, _MERGE)
+
+    async def patch(self, path: str, operations: Sequence[Object]) -> Object:
+        """Change an object by a JSON patch (RFC 6902): all of its operations, or none."""
+        return await self._answer("PATCH", path, {}, operations, _JSON_PATCH)
 
     async def watch(self, path: str, version: str, **query: str) -> AsyncIterator[Object]:
         """The events since a resourceVersion, for a minute at most: then resume it from the last.
@@ -101,12 +142,13 @@ class ApiServer:
         method: str,
         path: str,
         query: Mapping[str, str],
-        body: Object | None = None,
+        body: Object | Sequence[Object] | None = None,
         kind: str = "application/json",
     ) -> Object:
         try:
             async with await self._send(method, path, query, body, kind=kind) as response:
-                answer: Object = json.loads(await response.read())
+                # Some subresources accept (202) with an empty body.
+                answer: Object = json.loads(await response.read() or b"{}")
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             raise _unreachable(error) from error
         return answer
@@ -116,7 +158,7 @@ class ApiServer:
         method: str,
         path: str,
         query: Mapping[str, str],
-        body: Object | None = None,
+        body: Object | Sequence[Object] | None = None,
         *,
         kind: str = "application/json",
         seconds: float = _SECONDS,

@@ -13,7 +13,7 @@ from csi_lvm_iscsi.storage_client.api_server import ApiError, ApiServer, Object
 from csi_lvm_iscsi.storage_client.host import StorageHost
 from csi_lvm_iscsi.storage_client.membership import Membership
 from csi_lvm_iscsi.storage_client.storage_node import StorageNode
-from csi_lvm_iscsi.storage_client.watching import Watched
+from csi_lvm_iscsi.storage_client.watching import Watched, as_it_is
 
 SERVER_NAME = "storage.csi-lvm-iscsi"
 """In the certificate that all storage hosts of a cluster share."""
@@ -30,12 +30,13 @@ class Cluster:
         self.api = api
         self.on_change: Callable[[], None] = lambda: None
         """Called when something changed."""
-        self._nodes = Watched(api, storage_node.PATH, self._changed)
+        self._nodes = Watched(api, storage_node.PATH, as_it_is, self._changed)
         self._slices = Watched(
             api,
             f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices",
+            as_it_is,
             self._changed,
-            f"kubernetes.io/service-name={service}",
+            selector=f"kubernetes.io/service-name={service}",
         )
 
     async def follow(self) -> None:
@@ -68,7 +69,7 @@ class Cluster:
                     found[node] = (ready, _joined(endpoint["addresses"][0], ports[0]))
         return {node: address for node, (_, address) in found.items()}
 
-    def _changed(self) -> None:
+    def _changed(self, _: Sequence[Object]) -> None:
         if not (self._nodes.error or self._slices.error):
             self.on_change()
 

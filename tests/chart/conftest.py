@@ -1,6 +1,7 @@
 """A cluster with the chart in it, for the tests that ask a real API server."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import yaml
 from tests.chart import cluster
 from tests.chart.charts import MINIMAL, NAMESPACE, binary
 from tests.chart.releases import GROUPS, release, retire, storage_node_object
+from tests.chart.virtual_machines import Admin, connect
 
 _FOREIGN = {
     "snapshot.storage.k8s.io/v1": ["VolumeSnapshotClass:Cluster"],
@@ -32,8 +34,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[cluster.Cluster]:
 def installed(api: cluster.Cluster) -> cluster.Cluster:
     """The chart without hooks: nothing runs a Job here."""
     release(api, "install", "--no-hooks", values=MINIMAL)
-    crd = "crd/storagenodes.csi-lvm-iscsi.github.io"
-    api.kubectl("wait", "--for=condition=Established", crd, "--timeout=30s")
+    api.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
     return api
 
 
@@ -73,3 +74,11 @@ def storage_node(installed: cluster.Cluster) -> Iterator[cluster.Cluster]:
     yield installed
     retire(installed, "storage-1")
     installed.kubectl("delete", "storagenode", "storage-1")
+
+
+@pytest.fixture
+async def admin(installed: cluster.Cluster) -> AsyncIterator[Admin]:
+    api = await connect(installed.kubeconfig)
+    yield api
+    await api.close()
+    await asyncio.sleep(0.25)  # TLS ends some moments after close (aiohttp, "Graceful Shutdown").

@@ -9,8 +9,9 @@ from typing import Any
 import yaml
 
 from csi_lvm_iscsi.model import parameters
+from csi_lvm_iscsi.operator.hotplug.reasons import Reason
 from tests.chart import cluster
-from tests.chart.charts import NAMESPACE, ROOT, binary
+from tests.chart.charts import CHART, NAMESPACE, ROOT, binary
 
 _PAGE = (ROOT / "docs/parameters.md").read_text()
 
@@ -69,3 +70,19 @@ def test_the_rotation_of_the_chap_key_as_it_is_shown(installed: cluster.Cluster)
     (container,) = job["spec"]["template"]["spec"]["containers"]
     assert container["args"][-1] == "--rotate-chap-key"
     installed.kubectl("-n", NAMESPACE, "delete", "job/rotate-1")
+
+
+def test_every_reason_of_a_volume_hotplug_has_its_advice() -> None:
+    page = (ROOT / "docs/hotplug.md").read_text()
+    told = set(re.findall(r"`([A-Za-z]+)`", page.partition("### Reasons")[2]))
+    assert set(Reason) <= told
+
+
+def test_the_example_of_a_volume_hotplug_has_fields_of_the_api() -> None:
+    page = (ROOT / "docs/hotplug.md").read_text()
+    (example,) = re.findall(r"<<'END'\n(.*?)^END$", page, re.MULTILINE | re.DOTALL)
+    (version,) = yaml.safe_load((CHART / "files/volumehotplug-v1alpha1.yaml").read_text())
+    spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+    assert set(yaml.safe_load(example)["spec"]) <= set(spec)
+    fields = set(re.findall(r"`(\w+)`", page.partition("## Detach")[0]))
+    assert set(spec) <= fields

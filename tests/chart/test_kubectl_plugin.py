@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import yaml
 
 from csi_lvm_iscsi.kubectl import plugin
 from tests.chart import cluster
 from tests.chart.charts import binary
-from tests.chart.conftest import _foreign
 
 _NAMESPACE = "plugged"
 _ATTACH = ("attach", "data", "--vm", "c2")
@@ -76,11 +74,6 @@ def desk(installed: cluster.Cluster, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture
 def plugged(desk: Desk) -> Iterator[Desk]:
     """With VolumeHotplugs; none before, none afterwards."""
-    crd = _foreign(f"{plugin.DRIVER}/v1alpha1", "VolumeHotplug:Namespaced")
-    crd["spec"]["versions"][0]["subresources"] = {"status": {}}
-    if plugin.HOTPLUGS not in desk.kubectl("get", "crd", "--output=name"):
-        desk.kubectl("apply", "--filename=-", stdin=yaml.safe_dump(crd))
-        desk.kubectl("wait", "--for=condition=Established", f"crd/{plugin.HOTPLUGS}")
     yield desk
     desk.kubectl("delete", plugin.HOTPLUGS, "--all")
 

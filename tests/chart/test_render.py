@@ -9,6 +9,7 @@ import yaml
 
 from csi_lvm_iscsi.cli import _parser
 from csi_lvm_iscsi.model.parameters import Parameters
+from csi_lvm_iscsi.operator.hotplug.reasons import Phase
 from csi_lvm_iscsi.storage_client import cluster
 from tests.chart.charts import (
     CHART,
@@ -311,8 +312,22 @@ def test_the_storage_node_api_is_upgraded_and_kept(minimal: Objects) -> None:
     ]  # fmt: skip
 
 
-def test_every_field_of_a_storage_node_is_described(minimal: Objects) -> None:
-    crd = find(minimal, "CustomResourceDefinition", "storagenodes.csi-lvm-iscsi.github.io")
+def test_the_volume_hotplug_api_is_upgraded_and_kept(minimal: Objects) -> None:
+    crd = find(minimal, "CustomResourceDefinition", "volumehotplugs.csi-lvm-iscsi.github.io")
+    assert crd["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+    assert crd["spec"]["names"]["shortNames"] == ["vhp"]
+    assert crd["spec"]["scope"] == "Namespaced"
+
+
+def test_the_status_has_the_words_of_the_code(minimal: Objects) -> None:
+    crd = find(minimal, "CustomResourceDefinition", "volumehotplugs.csi-lvm-iscsi.github.io")
+    status = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]
+    assert set(status["properties"]["phase"]["enum"]) == set(Phase)
+
+
+@pytest.mark.parametrize("plural", ["storagenodes", "volumehotplugs"])
+def test_every_field_is_described(minimal: Objects, plural: str) -> None:
+    crd = find(minimal, "CustomResourceDefinition", f"{plural}.csi-lvm-iscsi.github.io")
 
     def undescribed(schema: dict[str, Any], path: str) -> list[str]:
         below = {**schema.get("properties", {})}

@@ -4,15 +4,11 @@ that they ask of it is allowed, and nothing is that they do not ask."""
 from __future__ import annotations
 
 import asyncio
-import base64
-import contextlib
 import json
 import os
-import re
-import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +18,11 @@ from grpc import aio
 
 from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.rpc.pb import csi_pb2, csi_pb2_grpc
-from tests.chart import cluster
-from tests.chart.charts import MINIMAL, NAMESPACE, ROOT, pods, rendered
+from tests.chart import cluster, hotplug_rights
+from tests.chart.charts import MINIMAL, NAMESPACE, ROOT, rendered
 from tests.chart.releases import retire
+from tests.chart.roles import Role, mounted
+from tests.chart.virtual_machines import Admin
 from tests.unit.cluster.storage_hosts import UUIDS, StorageHost, own_address
 from tests.unit.cluster.world import SERVICE, endpoint_slice, until
 
@@ -62,25 +60,26 @@ def zoned(installed: cluster.Cluster) -> Iterator[cluster.Cluster]:
 
 
 async def test_all_that_the_roles_ask_is_allowed_and_no_more(
-    zoned: cluster.Cluster, tmp_path: Path
+    zoned: cluster.Cluster, admin: Admin, tmp_path: Path
 ) -> None:
     api = zoned
-    bootstrap = _Role(api, tmp_path, "CronJob", "bootstrap")
+    bootstrap = Role(api, tmp_path, "CronJob", "bootstrap", _ZONES)
     for option in ([], ["--rotate-chap-key"]):
         async with bootstrap.running(*option) as process:
             assert await process.wait() == 0
-    tls = {name: _mounted(api, tmp_path, name) for name in ("server-tls", "client-tls")}
+    tls = {name: mounted(api, tmp_path, name) for name in ("server-tls", "client-tls")}
 
     host = StorageHost(_HOST, tls["server-tls"], "a", address=own_address())  # type: ignore[abstract]
     async with host.serving():
         slices = {**endpoint_slice(_HOST, host.port)}
         slices["endpoints"][0]["addresses"] = [own_address()]
         api.kubectl("-n", NAMESPACE, "create", "--filename=-", stdin=yaml.safe_dump(slices))
-        operator = _Role(api, tmp_path, "Deployment", "operator")
-        controller = _Role(api, tmp_path, "Deployment", "controller")
+        operator = Role(api, tmp_path, "Deployment", "operator", _ZONES)
+        controller = Role(api, tmp_path, "Deployment", "controller", _ZONES)
         async with operator.running(), controller.running():
             await until(lambda: asyncio.to_thread(_is_ready, api), 60)
             await _attach(controller.socket)
+            await hotplug_rights.use(api, admin)
     node = json.loads(api.kubectl("get", "storagenode", _HOST, "-o", "json"))
     assert node["spec"]["zone"] == _ZONE
     assert node["spec"]["volumeGroups"] == [{"name": "vg-a", "uuid": UUIDS["a"]}]
@@ -98,55 +97,6 @@ async def test_all_that_the_roles_ask_is_allowed_and_no_more(
     used, given = _used(events, "controller"), _given("controller")
     assert used <= given
     assert {each for each in given if each[:2] in _OWN_OF_CONTROLLER} <= used
-
-
-class _Role:
-    """A role, as the chart starts it, though from here."""
-
-    def __init__(self, api: cluster.Cluster, directory: Path, kind: str, name: str) -> None:
-        self.socket = directory / "csi.sock"
-        self._kubeconfig = api.kubeconfig_of(f"csi-lvm-iscsi-{name}", directory)
-        (container,) = [
-            each
-            for each in pods(rendered(_ZONES))[f"{kind}/csi-lvm-iscsi-{name}"]["containers"]
-            if each["name"] == name
-        ]
-        places = {
-            "$(NAMESPACE)": NAMESPACE,
-            "/etc/csi-lvm-iscsi/tls": str(directory / "client-tls"),
-            "/csi/csi.sock": str(self.socket),
-        }
-        self._arguments = [
-            re.sub("|".join(map(re.escape, places)), lambda match: places[match[0]], each)
-            for each in container["args"]
-            if not each.startswith("--metrics=")
-        ]
-
-    @contextlib.asynccontextmanager
-    async def running(self, *more: str) -> AsyncIterator[asyncio.subprocess.Process]:
-        """Run it, and end it as kubelet does: it has to end well."""
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "csi_lvm_iscsi", *self._arguments, *more),
-            cwd=ROOT,
-            env={**os.environ, "KUBECONFIG": str(self._kubeconfig)},
-        )
-        try:
-            yield process
-        finally:
-            if process.returncode is None:
-                process.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(60):
-                assert await process.wait() == 0
-
-
-def _mounted(api: cluster.Cluster, directory: Path, name: str) -> Path:
-    """The directory that kubelet makes of a Secret."""
-    secret = api.kubectl("-n", NAMESPACE, "get", "secret", f"csi-lvm-iscsi-{name}", "-o", "json")
-    made = directory / name
-    made.mkdir()
-    for key, value in json.loads(secret)["data"].items():
-        (made / key).write_bytes(base64.b64decode(value))
-    return made
 
 
 def _is_ready(api: cluster.Cluster) -> bool:
@@ -178,7 +128,8 @@ def _used(events: list[dict[str, Any]], role: str) -> set[Right]:
     asked = [
         each for each in events if each["user"]["username"] == f"{_ACCOUNT}csi-lvm-iscsi-{role}"
     ]
-    references = [(each["objectRef"], each["verb"]) for each in asked]
+    # The rest is what everybody may ask: which APIs there are.
+    references = [(each["objectRef"], each["verb"]) for each in asked if "objectRef" in each]
     return {
         (reference.get("apiGroup", ""), _resource(reference), verb)
         for reference, verb in references

@@ -56,7 +56,7 @@ ROLES: dict[str, Callable[[Path], Iterable[Metric]]] = {
     "storage": lambda _: storage_metrics([POOL], 7, UPKEEP),
     "node": lambda sys: node_metrics(sys, []),
     "controller": lambda _: controller_metrics([answered()]),
-    "operator": lambda _: operator_metrics(LOOKS, leads=True),
+    "operator": lambda _: operator_metrics(LOOKS, {"Attached": 2}, leads=True),
 }
 
 
@@ -126,11 +126,12 @@ async def test_a_retired_storage_host_is_told_of_no_more() -> None:
 async def test_of_storage_hosts_only_the_operator_tells_that_leads() -> None:
     for leads, told in ((True, 1), (False, 0)):
         registry = CollectorRegistry()
-        metrics.register(registry, lambda: operator_metrics(LOOKS, leads=leads))  # noqa: B023
+        metrics.register(registry, lambda: operator_metrics(LOOKS, {"Attached": 2}, leads=leads))  # noqa: B023
         text = await scrape(registry)
         labels = '{condition="Ready",host="storage-1",status="True"}'
         assert text.count(f"csi_lvm_iscsi_storage_node_condition{labels} 1.0") == told
         assert f"csi_lvm_iscsi_operator_leads {told:.1f}" in text
+        assert text.count('csi_lvm_iscsi_volume_hotplugs{phase="Attached"} 2.0') == told
 
 
 async def test_a_pool_is_told_of_by_its_name() -> None:

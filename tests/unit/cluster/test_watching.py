@@ -7,15 +7,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from csi_lvm_iscsi.storage_client import storage_node
-from csi_lvm_iscsi.storage_client.watching import Watched
-from tests.unit.cluster.fake_api import FakeApi
+from csi_lvm_iscsi.storage_client.watching import Watched, as_it_is
+from tests.unit.cluster.fake_api import FakeApi, Object
 from tests.unit.cluster.storage_hosts import ADDRESS
 from tests.unit.cluster.world import LEASES, SLICES, Kubernetes, endpoint_slice, until
 
 
 @asynccontextmanager
-async def watching(kubernetes: Kubernetes, path: str = storage_node.PATH) -> AsyncIterator[Watched]:
-    watched = Watched(kubernetes.api, path, lambda: None)
+async def watching(
+    kubernetes: Kubernetes, path: str = storage_node.PATH
+) -> AsyncIterator[Watched[Object]]:
+    watched = Watched(kubernetes.api, path, as_it_is, lambda _: None)
     task = asyncio.create_task(watched.follow())
     try:
         yield watched

@@ -1,0 +1,169 @@
+"""Decisions about a VolumeHotplug that is to be attached."""
+
+from dataclasses import replace
+
+from csi_lvm_iscsi.operator.hotplug import prechecks, quotes, ways
+from csi_lvm_iscsi.operator.hotplug.decision import Condition, Decision, where
+from csi_lvm_iscsi.operator.hotplug.machines import Instance, Volume
+from csi_lvm_iscsi.operator.hotplug.reasons import Phase, Reason
+from csi_lvm_iscsi.operator.hotplug.world import Action, Refusal, Whose, World
+
+RETRY_SECONDS = 10.0
+"""After so long KubeVirt is asked again for what it did not do."""
+
+QUOTE_SECONDS = 5.0
+"""So often it is asked what others complain of."""
+
+
+def decide(world: World) -> Decision:
+    """What is to be done to attach it."""
+    decided = _decide(world)
+    migratable = [_migratable(world)] if world.claim and world.claim.is_bound else []
+    return replace(decided, conditions=(*decided.conditions, *migratable))
+
+
+def _decide(world: World) -> Decision:
+    if found := prechecks.duplicate(world):
+        return _held_up(found)
+    if world.entry:
+        return _passed(_follow(world, world.entry))
+    if world.addition:
+        # Another's request for the same claim is waited for, too: its entry then tells whose it is.
+        return _passed(_requested(world, world.addition.name))
+    if found := prechecks.first(world):
+        return _held_up(found)
+    return _passed(_ask(world))
+
+
+def _held_up(found: prechecks.Finding) -> Decision:
+    unmet = Condition("Prechecked", status=False, reason=found.reason, message=found.message)
+    waits = found.reason in (Reason.CLAIM_NOT_BOUND, Reason.CLAIM_IN_USE)
+    return Decision(
+        found.phase,
+        found.reason,
+        found.message,
+        waits=waits,
+        look_again=QUOTE_SECONDS if waits else None,
+        conditions=(unmet,),
+    )
+
+
+def _passed(decided: Decision) -> Decision:
+    message = "Claim and machine are as they have to be."
+    passed = Condition("Prechecked", status=True, reason=Reason.PASSED, message=message)
+    return replace(decided, conditions=(passed,))
+
+
+def _migratable(world: World) -> Condition:
+    if world.claim and world.claim.is_for_many(read_only=world.hotplug.read_only):
+        message = "The volume can be on two nodes at once, as a live migration needs."
+        return Condition("Migratable", status=True, reason=Reason.READ_WRITE_MANY, message=message)
+    message = (
+        f"While it has this volume, the machine cannot move to another node as it runs: claim "
+        f"{world.hotplug.claim} is not ReadWriteMany."
+    )
+    return Condition("Migratable", status=False, reason=Reason.NOT_READ_WRITE_MANY, message=message)
+
+
+def _ask(world: World) -> Decision:
+    name = world.volume_name
+    decided = replace(where(world, name), action=Action.ADD, waits=True)
+    if refusal := world.refused(Action.ADD):
+        return refused(decided, refusal)
+    message = f"KubeVirt is asked to add volume {name} to VirtualMachine {world.hotplug.machine}."
+    return decided.told(Phase.ATTACHING, Reason.REQUESTED, message)
+
+
+def refused(decided: Decision, refusal: Refusal) -> Decision:
+    """The same, but not now, as KubeVirt did not do it the last time."""
+    decided = replace(decided, action=None, waits=False, look_again=RETRY_SECONDS)
+    is_away = refusal.is_away
+    phase = Phase.DETACHING if decided.phase is Phase.DETACHING else None
+    return decided.told(
+        phase or (Phase.PENDING if is_away else Phase.FAILED),
+        Reason.KUBEVIRT_UNAVAILABLE if is_away else Reason.REFUSED,
+        refusal.message,
+    )
+
+
+def _requested(world: World, name: str) -> Decision:
+    message = f"KubeVirt has taken the request for volume {name}, and not yet worked on it."
+    return _waiting(replace(where(world, name), waits=True), world, message)
+
+
+def _follow(world: World, entry: Volume) -> Decision:
+    """The machine asks for the claim."""
+    decided = where(world, entry.name)
+    running = world.running
+    if running is None:
+        return _stopped(world, decided)
+    if decided.is_attached:
+        return _attached(world, entry, decided)
+    decided = replace(decided, waits=True, look_again=QUOTE_SECONDS)
+    if running.phase != "Running":
+        return decided.told(
+            Phase.ATTACHING,
+            Reason.MACHINE_STARTING,
+            f"VirtualMachine {world.hotplug.machine} starts ({running.phase or 'new'}), and gets "
+            "the volume as it does.",
+        )
+    if world.removal:
+        message = "KubeVirt has taken a request to take this volume out; then it is added again."
+        return _waiting(decided, world, message)
+    if _waits_for_a_start(world, running, entry):
+        return replace(decided, look_again=None).told(
+            Phase.WAITING,
+            Reason.RESTART_REQUIRED,
+            "The machine asks for the volume, but KubeVirt plugs it in with the next start only: "
+            f"virtctl restart {world.hotplug.machine}",
+        )
+    given = world.given(entry.name)
+    message = given.message if given and given.message else "KubeVirt is adding the volume."
+    return _waiting(decided, world, message)
+
+
+def _waits_for_a_start(world: World, running: Instance, entry: Volume) -> bool:
+    """Whether the machine was edited while KubeVirt does not act on edits."""
+    is_edited = world.kubevirt is None or ways.way_of(world.kubevirt) is not ways.Way.DECLARATIVE
+    is_passed_on = any(each.name == entry.name for each in running.volumes)
+    return is_edited and not is_passed_on and world.given(entry.name) is None
+
+
+def _waiting(decided: Decision, world: World, message: str) -> Decision:
+    decided = replace(decided, look_again=QUOTE_SECONDS)
+    if said := quotes.complaint(world):
+        return decided.told(Phase.ATTACHING, Reason.ATTACH_FAILING, said)
+    return decided.told(Phase.ATTACHING, Reason.ATTACHING, message)
+
+
+def _stopped(world: World, decided: Decision) -> Decision:
+    machine = world.hotplug.machine
+    state = world.machine.status if world.machine else ""
+    return decided.told(
+        Phase.WAITING,
+        Reason.MACHINE_STOPPED,
+        f"VirtualMachine {machine} does not run ({state or 'Stopped'}). It gets the volume with "
+        f"its next start: virtctl start {machine}",
+    )
+
+
+_ATTACHED = {
+    Whose.OURS: (Reason.ATTACHED, ""),
+    Whose.OTHERS: (
+        Reason.ATTACHED_BY_OTHERS,
+        " Somebody else attached it, in another way: deleting this VolumeHotplug leaves it there.",
+    ),
+    Whose.MACHINES: (
+        Reason.PART_OF_MACHINE,
+        " It is part of the machine: deleting this VolumeHotplug leaves it there.",
+    ),
+}
+
+
+def _attached(world: World, entry: Volume, decided: Decision) -> Decision:
+    reason, remark = _ATTACHED[world.whose(entry)]
+    disk = f" as {decided.device}" if decided.device else ""
+    message = f"The guest has claim {world.hotplug.claim}{disk}.{remark}"
+    for each in world.running.troubles if world.running else ():
+        message += f" {quotes.in_words(each)}"
+    return decided.told(Phase.ATTACHED, reason, message)

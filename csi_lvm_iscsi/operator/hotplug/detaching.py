@@ -1,0 +1,155 @@
+"""Decisions about a VolumeHotplug that is being deleted.
+
+It ends when no machine asks for its disk and no guest has it: a disk that nobody owns would be one
+that nobody takes out.
+"""
+
+import datetime as dt
+from dataclasses import replace
+
+from csi_lvm_iscsi.operator.hotplug import prechecks, quotes, ways
+from csi_lvm_iscsi.operator.hotplug.attaching import QUOTE_SECONDS, refused
+from csi_lvm_iscsi.operator.hotplug.decision import Condition, Decision, where
+from csi_lvm_iscsi.operator.hotplug.machines import Instance
+from csi_lvm_iscsi.operator.hotplug.objects import time_of
+from csi_lvm_iscsi.operator.hotplug.reasons import Phase, Reason
+from csi_lvm_iscsi.operator.hotplug.world import Action, Whose, World
+
+_GUEST_SECONDS = 30.0
+"""So long a guest is given to let go before it is said that it does not."""
+
+_AWAY_SECONDS = 60.0
+"""So long a KubeVirt that says itself that it does not work is waited for."""
+
+
+def decide(world: World) -> Decision:
+    """What is to be done to detach it."""
+    decided = _decide(world)
+    unfinished = Condition("Detached", status=False, reason=decided.reason, message=decided.message)
+    return replace(decided, conditions=(unfinished,))
+
+
+def _decide(world: World) -> Decision:
+    if prechecks.duplicate(world) or world.machine is None:
+        return _finished("No machine has a disk of this VolumeHotplug.")
+    entry = world.entry
+    if entry and world.whose(entry) is Whose.OURS:
+        return _take_out(world, entry.name)
+    if world.our_addition:
+        return _asked_for(world, world.our_addition.name)
+    return _let_go(world)
+
+
+def _finished(message: str, warning: str = "") -> Decision:
+    return Decision(
+        Phase.DETACHING, Reason.DETACHING, message, action=Action.FINISH, warning=warning
+    )
+
+
+def _detaching(world: World, name: str, message: str) -> Decision:
+    """It goes on; told with what others complain of."""
+    decided = replace(where(world, name), waits=True, look_again=QUOTE_SECONDS)
+    if said := quotes.complaint(world):
+        return decided.told(Phase.DETACHING, Reason.DETACH_FAILING, said)
+    return decided.told(Phase.DETACHING, Reason.DETACHING, message)
+
+
+def _take_out(world: World, name: str) -> Decision:
+    """The machine asks for it still."""
+    message = f"KubeVirt is asked to take volume {name} out of the machine."
+    decided = _detaching(world, name, message)
+    if world.removal:
+        return _awaited(world, decided)
+    if world.kubevirt is None or ways.way_of(world.kubevirt) is None:
+        message = "KubeVirt hot-plugs no volumes as it is set up now, and takes none out."
+        if world.kubevirt:
+            message += f" {ways.enabling(world.kubevirt)}"
+        return _cannot_ask(world, decided.told(Phase.DETACHING, Reason.HOTPLUG_DISABLED, message))
+    if refusal := world.refused(Action.REMOVE):
+        return _cannot_ask(world, refused(decided, refusal))
+    return replace(decided, action=Action.REMOVE)
+
+
+def _cannot_ask(world: World, decided: Decision) -> Decision:
+    if world.hotplug.force:
+        return _finished(
+            decided.message,
+            f"It was let go by force: machine {world.hotplug.machine} still asks for the volume. "
+            f"({decided.message})",
+        )
+    return replace(decided, message=f"{decided.message} {_by_force(world)}")
+
+
+def _asked_for(world: World, name: str) -> Decision:
+    """A request to add it cannot be taken back before KubeVirt has worked on it, which it does in
+    a moment (pkg/virt-api/rest/volumes.go: verifyVolumeOption)."""
+    decided = _detaching(world, name, "KubeVirt still works on the request to add the volume.")
+    since = _since(world)
+    if _passed(world, since) >= _GUEST_SECONDS:
+        decided = _cannot_ask(world, decided)
+    return replace(decided, detach_requested=since)
+
+
+def _let_go(world: World) -> Decision:
+    """The machine does not ask for it any more. The guest may still have it."""
+    running, asked, left = world.running, world.asked_of_instance, world.left
+    if running is None or not (asked or left):
+        return _finished("The volume is out of the machine.")
+    if world.node_is_gone:
+        return _finished(f"Node {running.node}, where the machine ran, is gone.")
+    name = asked.name if asked else left.name if left else ""
+    return _awaited(world, _held(world, running, name))
+
+
+def _awaited(world: World, decided: Decision) -> Decision:
+    """KubeVirt has been asked to take it out, and has not yet. That is not waited for for ever."""
+    since = _since(world)
+    kubevirt = world.kubevirt
+    if world.hotplug.force:
+        return _finished(
+            decided.message, "It was let go by force, while the guest may still have the disk."
+        )
+    if kubevirt and kubevirt.unavailable and _passed(world, since) >= _AWAY_SECONDS:
+        return _finished(
+            decided.message,
+            "KubeVirt does not work, so it was not waited for: it has been asked to take the "
+            f"volume out, but the guest may still have it. ({kubevirt.unavailable})",
+        )
+    return replace(decided, detach_requested=since)
+
+
+def _since(world: World) -> dt.datetime:
+    """Since when KubeVirt has been asked."""
+    return time_of(world.hotplug.status.get("detachRequestedAt")) or world.now
+
+
+def _held(world: World, running: Instance, name: str) -> Decision:
+    if world.asked_of_instance:
+        decided = _detaching(world, name, "KubeVirt has not yet taken the volume out of the guest.")
+        # With the subresources KubeVirt does not pass an edit of the machine on to its instance.
+        way = ways.way_of(world.kubevirt) if world.kubevirt else None
+        if way is ways.Way.IMPERATIVE and not world.refused(Action.REMOVE_FROM_INSTANCE):
+            return replace(decided, action=Action.REMOVE_FROM_INSTANCE)
+        return decided
+    seconds = _passed(world, _since(world))
+    if seconds < _GUEST_SECONDS or running.phase != "Running":
+        return _detaching(world, name, "The guest is letting go of the volume.")
+    said = quotes.complaint(world)
+    return replace(where(world, name), waits=True, look_again=QUOTE_SECONDS).told(
+        Phase.DETACHING,
+        Reason.GUEST_HOLDS,
+        f"The guest has not let go of the disk: unmount it there. {_by_force(world)}"
+        + (f" ({said})" if said else ""),
+    )
+
+
+def _passed(world: World, since: dt.datetime) -> float:
+    return (world.now - since).total_seconds()
+
+
+def _by_force(world: World) -> str:
+    patch = '{"spec":{"force":true}}'
+    return (
+        f"To end this all the same: kubectl -n {world.hotplug.namespace} patch vhp "
+        f"{world.hotplug.name} --type merge -p '{patch}'"
+    )

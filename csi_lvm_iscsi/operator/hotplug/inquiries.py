@@ -1,0 +1,109 @@
+"""What is asked of the API server only when a decision needs it: it would be much to watch."""
+
+import asyncio
+import contextlib
+import urllib.parse
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from http import HTTPStatus
+
+from csi_lvm_iscsi.model.errors import DriverError
+from csi_lvm_iscsi.operator.hotplug import machines, quotes
+from csi_lvm_iscsi.operator.hotplug.machines import Instance, VirtualMachine
+from csi_lvm_iscsi.operator.hotplug.objects import Told, VolumeHotplug
+from csi_lvm_iscsi.operator.hotplug.world import World
+from csi_lvm_iscsi.storage_client.api_server import ApiError, ApiServer, Object
+
+
+class Inquiries:
+    """Questions to the API server."""
+
+    def __init__(self, api: ApiServer) -> None:
+        self._api = api
+
+    async def volume_handle(self, volume: str) -> str:
+        """What the driver calls a PersistentVolume; its own name, where no CSI driver made it.
+        Raises DriverError."""
+        spec = (await self._api.get(f"/api/v1/persistentvolumes/{_quoted(volume)}"))["spec"]
+        return str((spec.get("csi") or {}).get("volumeHandle") or volume)
+
+    async def afresh(self, world: World) -> World:
+        """The world with its machine as it is now: what was watched may be a moment old. Raises
+        DriverError."""
+        hotplug = world.hotplug
+        machine, instance = await asyncio.gather(
+            self.machine(hotplug), self._find(_path(machines.INSTANCES, hotplug))
+        )
+        return replace(world, machine=machine, instance=Instance.of(instance) if instance else None)
+
+    async def machine(self, hotplug: VolumeHotplug) -> VirtualMachine | None:
+        """The machine as it is now; None where there is none. Raises DriverError."""
+        found = await self._find(_path(machines.MACHINES, hotplug))
+        return VirtualMachine.of(found) if found else None
+
+    async def told(self, world: World) -> World:
+        """The world with what others complain of. What cannot be read is left out."""
+        hotplug, running = world.hotplug, world.running
+        told: list[Told] = []
+        with contextlib.suppress(DriverError):
+            told += [each async for each in self._complaints(world)]
+        users, node_is_gone = world.users, world.node_is_gone
+        with contextlib.suppress(DriverError):
+            if running and running.node and hotplug.deleted:
+                node_is_gone = not await self._find(f"/api/v1/nodes/{_quoted(running.node)}")
+            if running and not hotplug.deleted:
+                users = await self._users(world, running.node)
+        return replace(world, told=tuple(told), users=users, node_is_gone=node_is_gone)
+
+    async def _complaints(self, world: World) -> AsyncIterator[Told]:
+        """The warnings of the claim, and of the pod through which the node gets the volume."""
+        hotplug = world.hotplug
+        about = [("PersistentVolumeClaim", hotplug.claim, "PersistentVolumeClaim")]
+        ours = world.entry.name if world.entry else hotplug.status.get("volumeName", "")
+        given = world.given(ours)
+        if given and given.attachment_pod:
+            about.append(("Pod", given.attachment_pod, "attachment pod"))
+        path = f"/api/v1/namespaces/{hotplug.namespace}/events"
+        for kind, name, of in about:
+            selector = f"involvedObject.kind={kind},involvedObject.name={name}"
+            found = await self._api.get(path, fieldSelector=selector)
+            for each in quotes.warnings(found["items"], of):
+                yield each
+
+    async def _users(self, world: World, here: str) -> tuple[str, ...]:
+        """The pods that use the claim on other nodes, where it is attached there."""
+        if not any(each.node != here for each in world.attachments):
+            return ()
+        found = await self._api.get(f"/api/v1/namespaces/{world.hotplug.namespace}/pods")
+        return tuple(
+            sorted(
+                each["metadata"]["name"]
+                for each in found["items"]
+                if each["spec"].get("nodeName") not in (None, here)
+                and _uses(each, world.hotplug.claim)
+            )
+        )
+
+    async def _find(self, path: str) -> Object | None:
+        try:
+            return await self._api.get(path)
+        except ApiError as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
+            return None
+
+
+def _uses(pod: Object, claim: str) -> bool:
+    volumes = pod["spec"].get("volumes") or ()
+    return any(
+        (each.get("persistentVolumeClaim") or {}).get("claimName") == claim for each in volumes
+    )
+
+
+def _path(collection: str, hotplug: VolumeHotplug) -> str:
+    group, _, plural = collection.rpartition("/")
+    return f"{group}/namespaces/{hotplug.namespace}/{plural}/{_quoted(hotplug.machine)}"
+
+
+def _quoted(name: str) -> str:
+    return urllib.parse.quote(name, safe="")

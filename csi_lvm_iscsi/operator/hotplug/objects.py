@@ -1,0 +1,213 @@
+"""What is read of VolumeHotplugs, claims, attachments of volumes, and KubeVirt itself."""
+
+import datetime as dt
+import re
+from dataclasses import dataclass
+
+from csi_lvm_iscsi.model import names
+from csi_lvm_iscsi.storage_client.api_server import Object
+from csi_lvm_iscsi.storage_client.watching import key_of
+
+API_VERSION = f"{names.DRIVER}/v1alpha1"
+KIND = "VolumeHotplug"
+PLURAL = "volumehotplugs"
+PATH = f"/apis/{API_VERSION}/{PLURAL}"
+FINALIZER = f"{names.DRIVER}/hotplug"
+_NEWEST = (99, 0)
+SERIAL_LENGTH = 20
+"""What virtio-blk and KubeVirt have room for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What another part of the cluster gave as a reason."""
+
+    by: str
+    """Who, in words."""
+
+    message: str
+    at: dt.datetime | None = None
+    """When, where that is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeHotplug:
+    """A VolumeHotplug."""
+
+    key: str
+    namespace: str
+    name: str
+    uid: str
+    version: str
+    """The resourceVersion."""
+
+    generation: int
+    created: str
+    deleted: bool
+    """Whether it is being deleted."""
+
+    is_held: bool
+    """Whether our finalizer is on it: before, it may go without our knowing."""
+
+    claim: str
+    machine: str
+    bus: str
+    read_only: bool
+    serial_asked: str
+    """The serial number that the user wants; empty where that is left to us."""
+
+    force: bool
+    status: Object
+
+    @classmethod
+    def of(cls, found: Object) -> "VolumeHotplug":
+        """Read an object."""
+        metadata, spec = found["metadata"], found["spec"]
+        return cls(
+            key=key_of(found),
+            namespace=metadata["namespace"],
+            name=metadata["name"],
+            uid=metadata["uid"],
+            version=metadata["resourceVersion"],
+            generation=metadata["generation"],
+            created=metadata["creationTimestamp"],
+            deleted="deletionTimestamp" in metadata,
+            is_held=FINALIZER in metadata.get("finalizers", ()),
+            claim=spec["claimName"],
+            machine=spec["virtualMachineName"],
+            bus=spec.get("bus", "scsi"),
+            read_only=spec.get("readOnly", False),
+            serial_asked=spec.get("serial", ""),
+            force=spec.get("force", False),
+            status=found.get("status", {}),
+        )
+
+    @property
+    def age(self) -> tuple[str, str]:
+        """What comes first of two is the older one."""
+        return self.created, self.name
+
+    @property
+    def serial_known(self) -> str:
+        """The serial number of its disk, once it was settled: it stays, whatever becomes of the
+        claim."""
+        return self.serial_asked or str(self.status.get("serial", ""))
+
+
+def serial_of(volume_handle: str) -> str:
+    """The serial number of a volume's disk in a guest: as much of the one that a node sees as there
+    is room for. For volumes of other drivers, one made in the same way."""
+    return names.serial(volume_handle)[:SERIAL_LENGTH]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A PersistentVolumeClaim."""
+
+    key: str
+    phase: str
+    volume: str
+    """Its PersistentVolume; empty where there is none yet."""
+
+    access_modes: frozenset[str]
+    storage_class: str
+    deleted: bool
+    """Whether it is being deleted, which waits for its users."""
+
+    @classmethod
+    def of(cls, found: Object) -> "Claim":
+        """Read an object."""
+        spec, status = found.get("spec", {}), found.get("status", {})
+        return cls(
+            key=key_of(found),
+            phase=status.get("phase", ""),
+            volume=spec.get("volumeName", ""),
+            access_modes=frozenset(status.get("accessModes") or spec.get("accessModes") or ()),
+            storage_class=spec.get("storageClassName") or "",
+            deleted="deletionTimestamp" in found["metadata"],
+        )
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether there is a volume behind it."""
+        return self.phase == "Bound" and bool(self.volume)
+
+    def is_for_many(self, *, read_only: bool) -> bool:
+        """Whether several nodes may have it at once."""
+        return "ReadWriteMany" in self.access_modes or (
+            read_only and "ReadOnlyMany" in self.access_modes
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeAttachment:
+    """A VolumeAttachment: that a node has, or is to have, a volume."""
+
+    volume: str
+    """Its PersistentVolume."""
+
+    node: str
+    errors: tuple[Told, ...]
+    """Why it could not be attached or detached the last time."""
+
+    @classmethod
+    def of(cls, found: Object) -> "VolumeAttachment":
+        """Read an object."""
+        spec, status = found["spec"], found.get("status", {})
+        errors = [
+            Told(by, each.get("message", ""), time_of(each.get("time")))
+            for field, by in (("attachError", "attach"), ("detachError", "detach"))
+            if (each := status.get(field))
+        ]
+        volume = spec.get("source", {}).get("persistentVolumeName", "")
+        return cls(volume, spec["nodeName"], tuple(errors))
+
+
+@dataclass(frozen=True, slots=True)
+class KubeVirt:
+    """The KubeVirt object: which version is installed, and how."""
+
+    namespace: str
+    name: str
+    version: tuple[int, int] | None
+    """Major and minor; None before its first deployment."""
+
+    gates: tuple[str, ...]
+    disabled_gates: tuple[str, ...]
+    unavailable: str
+    """Why it is not available; empty while it is."""
+
+    @classmethod
+    def of(cls, found: Object) -> "KubeVirt":
+        """Read an object."""
+        metadata, status = found["metadata"], found.get("status", {})
+        configuration = found.get("spec", {}).get("configuration") or {}
+        developer = configuration.get("developerConfiguration") or {}
+        return cls(
+            namespace=metadata["namespace"],
+            name=metadata["name"],
+            version=_version(status.get("observedKubeVirtVersion", "")),
+            gates=tuple(developer.get("featureGates") or ()),
+            disabled_gates=tuple(developer.get("disabledFeatureGates") or ()),
+            unavailable=_unavailable(status),
+        )
+
+
+def _version(text: str) -> tuple[int, int] | None:
+    """A build that is of no release, as developers make them, is taken for the newest."""
+    match = re.match(r"v?(\d+)\.(\d+)", text)
+    return (int(match[1]), int(match[2])) if match else _NEWEST if text else None
+
+
+def _unavailable(status: Object) -> str:
+    for each in status.get("conditions") or ():
+        if each["type"] == "Available":
+            if each["status"] == "True":
+                return ""
+            return each.get("message") or each.get("reason") or "KubeVirt is not available"
+    return "KubeVirt is not deployed yet"
+
+
+def time_of(text: object) -> dt.datetime | None:
+    """A time as Kubernetes writes it; None where there is none."""
+    return dt.datetime.fromisoformat(text) if isinstance(text, str) and text else None

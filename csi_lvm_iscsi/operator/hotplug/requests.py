@@ -1,0 +1,73 @@
+"""Asks KubeVirt for what was decided."""
+
+from http import HTTPStatus
+
+from csi_lvm_iscsi.model.errors import Unavailable
+from csi_lvm_iscsi.operator.hotplug import ways
+from csi_lvm_iscsi.operator.hotplug.decision import Decision
+from csi_lvm_iscsi.operator.hotplug.inquiries import Inquiries
+from csi_lvm_iscsi.operator.hotplug.ways import Way
+from csi_lvm_iscsi.operator.hotplug.world import Action, Refusal, World
+from csi_lvm_iscsi.storage_client.api_server import ApiError, ApiServer, Object
+
+_VIRTUAL_MACHINES = "/apis/kubevirt.io/v1"
+
+
+class Requests:
+    """Requests to KubeVirt."""
+
+    def __init__(self, api: ApiServer, inquiries: Inquiries) -> None:
+        self._api = api
+        self._inquiries = inquiries
+
+    async def make(self, world: World, decided: Decision, action: Action) -> Refusal | None:
+        """Ask for the action of a decision; why it was not done, or None. That is also where
+        somebody else was faster: what was observed is old then, and to be decided anew."""
+        try:
+            await self._make(world, decided.volume_name, action)
+        except Unavailable as error:
+            return Refusal(action, str(error), is_away=True)
+        except ApiError as error:
+            if await self._is_overtaken(world, error):
+                return None
+            is_away = error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+            return Refusal(action, f"KubeVirt did not do it. {error}", is_away=is_away)
+        return None
+
+    async def _make(self, world: World, name: str, action: Action) -> None:
+        if world.machine is None or world.kubevirt is None:
+            return
+        way = ways.way_of(world.kubevirt)
+        match action:
+            case Action.ADD if way is Way.DECLARATIVE:
+                await self._patch(
+                    world, ways.adding(world.hotplug, world.machine, name, world.serial)
+                )
+            case Action.ADD:
+                body = ways.adding_options(world.hotplug, name, world.serial)
+                await self._api.replace(ways.subresource(world.hotplug, "addvolume"), body)
+            case Action.REMOVE if way is Way.DECLARATIVE:
+                await self._patch(world, ways.removing(world.machine, name))
+            case Action.REMOVE:
+                await self._remove(world, name, of_instance=False)
+            case Action.REMOVE_FROM_INSTANCE:
+                await self._remove(world, name, of_instance=True)
+
+    async def _patch(self, world: World, operations: list[Object]) -> None:
+        namespace, name = world.hotplug.namespace, world.hotplug.machine
+        path = f"{_VIRTUAL_MACHINES}/namespaces/{namespace}/virtualmachines/{name}"
+        await self._api.patch(path, operations)
+
+    async def _remove(self, world: World, name: str, *, of_instance: bool) -> None:
+        path = ways.subresource(world.hotplug, "removevolume", of_instance=of_instance)
+        await self._api.replace(path, {"name": name})
+
+    async def _is_overtaken(self, world: World, error: ApiError) -> bool:
+        """Whether the request was refused as the machine was no more what we took it for."""
+        if error.status == HTTPStatus.CONFLICT:
+            return True
+        if error.status not in (HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.NOT_FOUND):
+            return False
+        # A test in a JSON patch that fails is answered like a webhook that refuses: 422.
+        machine = await self._inquiries.machine(world.hotplug)
+        return machine is None or world.machine is None or machine.version != world.machine.version

@@ -1,0 +1,204 @@
+"""All that a decision about a VolumeHotplug is made of, as it was observed at one moment."""
+
+import datetime as dt
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from csi_lvm_iscsi.operator.hotplug.machines import (
+    Instance,
+    Request,
+    VirtualMachine,
+    Volume,
+    VolumeStatus,
+)
+from csi_lvm_iscsi.operator.hotplug.objects import (
+    Claim,
+    KubeVirt,
+    Told,
+    VolumeAttachment,
+    VolumeHotplug,
+    serial_of,
+)
+
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+
+
+class Whose(Enum):
+    """To whom a volume of a machine belongs, that is of our claim."""
+
+    OURS = auto()
+    OTHERS = auto()
+    """Hot-plugged by somebody, in another way."""
+
+    MACHINES = auto()
+    """Part of the machine: not hot-pluggable."""
+
+
+class Action(Enum):
+    """What is to be done."""
+
+    ADD = auto()
+    """Ask KubeVirt to add the volume to the machine."""
+
+    REMOVE = auto()
+    """Ask it to take the volume out of the machine."""
+
+    REMOVE_FROM_INSTANCE = auto()
+    """Ask it to take the volume out of the instance alone: the machine has lost it already."""
+
+    FINISH = auto()
+    """Let the VolumeHotplug go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """That KubeVirt did not do what it was asked."""
+
+    of: Action
+    message: str
+    is_away: bool
+    """Whether it could not be asked at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What is there. The watched part of it may be a moment old."""
+
+    now: dt.datetime
+    hotplug: VolumeHotplug
+    older: tuple[VolumeHotplug, ...] = ()
+    """Those of the same claim that were there before this one."""
+
+    kubevirt: KubeVirt | None = None
+    machine: VirtualMachine | None = None
+    instance: Instance | None = None
+    claim: Claim | None = None
+    attachments: tuple[VolumeAttachment, ...] = ()
+    """Those of the claim's volume."""
+
+    volume_handle: str = ""
+    """The name that the driver has for the claim's volume; empty where it was not asked for."""
+
+    told: tuple[Told, ...] = ()
+    """By events."""
+
+    users: tuple[str, ...] = ()
+    """Pods that use the claim elsewhere."""
+
+    node_is_gone: bool = False
+    """Whether the node of the instance is no more."""
+
+    refusal: Refusal | None = None
+
+    @property
+    def serial(self) -> str:
+        """The serial number of our disk; empty where it is not known yet."""
+        known = self.hotplug.serial_known
+        return known or (serial_of(self.volume_handle) if self.volume_handle else "")
+
+    def refused(self, action: Action) -> Refusal | None:
+        """That it did not do this the last time."""
+        return self.refusal if self.refusal and self.refusal.of is action else None
+
+    @property
+    def entry(self) -> Volume | None:
+        """The volume of the machine that is of our claim, if it asks for it."""
+        found = [each for each in self._machine_volumes() if each.claim == self.hotplug.claim]
+        return min(found, key=lambda each: self.whose(each) is not Whose.OURS, default=None)
+
+    def whose(self, volume: Volume) -> Whose:
+        """Whose a volume of our claim is. That follows from the volume itself, so that it is known
+        whatever was forgotten."""
+        if not volume.is_hotpluggable:
+            return Whose.MACHINES
+        return Whose.OURS if self.serial and volume.serial == self.serial else Whose.OTHERS
+
+    @property
+    def addition(self) -> Request | None:
+        """A request to add our claim that KubeVirt has not yet worked on: ours, or another's."""
+        return self.our_addition or next(self._additions(), None)
+
+    @property
+    def our_addition(self) -> Request | None:
+        """A request of ours to add it."""
+        ours = (each for each in self._additions() if each.serial == self.serial)
+        return next(ours, None) if self.serial else None
+
+    @property
+    def removal(self) -> Request | None:
+        """A request to take the volume out that the machine has of our claim."""
+        entry = self.entry
+        found = (each for each in self._requests() if not each.adds)
+        return next((each for each in found if entry and each.name == entry.name), None)
+
+    @property
+    def running(self) -> Instance | None:
+        """The instance, unless its guest has ended."""
+        return None if self.instance is None or self.instance.has_ended else self.instance
+
+    def given(self, name: str) -> VolumeStatus | None:
+        """What KubeVirt tells of a volume of the instance, by its name in the machine."""
+        found = (each for each in (self.instance.statuses if self.instance else ()))
+        return next((each for each in found if each.name == name), None)
+
+    @property
+    def asked_of_instance(self) -> Volume | None:
+        """Our volume as the instance asks for it."""
+        volumes = self.instance.volumes if self.instance else ()
+        ours = (
+            each
+            for each in volumes
+            if each.claim == self.hotplug.claim and self.whose(each) is Whose.OURS
+        )
+        return next(ours, None)
+
+    @property
+    def left(self) -> VolumeStatus | None:
+        """Of our volume, what the guest still has although the machine does not ask for it."""
+        others = {
+            each.name
+            for each in (*self._machine_volumes(), *(self.running.volumes if self.running else ()))
+            if each.claim != self.hotplug.claim or self.whose(each) is not Whose.OURS
+        }
+        recorded = self.hotplug.status.get("volumeName", "")
+        for each in self.running.statuses if self.running else ():
+            is_of_claim = each.claim == self.hotplug.claim or each.name == recorded
+            if each.is_hotplugged and is_of_claim and each.name not in others:
+                return each
+        return None
+
+    @property
+    def volume_name(self) -> str:
+        """The name for our volume in the machine."""
+        taken = {each.name for each in self._machine_volumes()}
+        taken |= set((self.machine.disks if self.machine else None) or ())
+        taken |= {each.name for each in self._requests()}
+        if self.instance:
+            taken |= {each.name for each in self.instance.volumes if not self._is_ours(each)}
+            taken |= {each.name for each in self.instance.statuses if not self._is_of_claim(each)}
+        return volume_name(self.hotplug, taken)
+
+    def _is_ours(self, volume: Volume) -> bool:
+        return volume.claim == self.hotplug.claim and self.whose(volume) is Whose.OURS
+
+    def _is_of_claim(self, status: VolumeStatus) -> bool:
+        return status.is_hotplugged and status.claim == self.hotplug.claim
+
+    def _additions(self) -> Iterator[Request]:
+        return (each for each in self._requests() if each.claim == self.hotplug.claim)
+
+    def _requests(self) -> Iterator[Request]:
+        yield from self.machine.requests if self.machine else ()
+
+    def _machine_volumes(self) -> Iterator[Volume]:
+        yield from self.machine.volumes if self.machine else ()
+
+
+def volume_name(hotplug: VolumeHotplug, taken: set[str]) -> str:
+    """That of the claim, where KubeVirt takes it and no other volume has it; else one of a hash."""
+    if _LABEL.fullmatch(hotplug.claim) and hotplug.claim not in taken:
+        return hotplug.claim
+    return f"vhp-{hashlib.sha256(hotplug.claim.encode()).hexdigest()[:16]}"

@@ -1,0 +1,300 @@
+"""A cluster in memory with a simulated KubeVirt, its users, and the operator, which sees what its
+watches last told it."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import datetime as dt
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any, cast
+
+from csi_lvm_iscsi.operator.hotplug import objects
+from csi_lvm_iscsi.operator.hotplug.cluster import Cluster
+from csi_lvm_iscsi.operator.hotplug.objects import serial_of
+from csi_lvm_iscsi.operator.hotplug.reconciler import Reconciler, _Memory
+from csi_lvm_iscsi.storage_client.api_server import ApiError, ApiServer
+from tests.unit.operator_hotplug.kubevirt import (
+    GROUP,
+    NODE,
+    KubeVirt,
+    apply_request,
+    check_removal,
+    hotpluggable,
+    kubevirt_object,
+    machine_object,
+)
+from tests.unit.operator_hotplug.memory_api import MemoryApi, Place
+
+Object = dict[str, Any]
+NAMESPACE = "default"
+HOTPLUGS = f"/apis/{objects.API_VERSION}/namespaces/{NAMESPACE}/{objects.PLURAL}"
+CLAIMS = f"/api/v1/namespaces/{NAMESPACE}/persistentvolumeclaims"
+ATTACHMENTS = "/apis/storage.k8s.io/v1/volumeattachments"
+VOLUMES = "/api/v1/persistentvolumes"
+NODES = "/api/v1/nodes"
+EVENTS = f"/api/v1/namespaces/{NAMESPACE}/events"
+_START = dt.datetime(2026, 11, 28, tzinfo=dt.UTC)
+
+
+class Scene:
+    """All of it."""
+
+    def __init__(self, *, is_declarative: bool) -> None:
+        self.now = _START
+        self.api = MemoryApi(lambda: self.now)
+        self.virt = KubeVirt(self.api, NAMESPACE, is_declarative=is_declarative)
+        self.api.admit = self._admit
+        self.api.subresource = self._subresource
+        self.virt_api_is_away = False
+        self.taken_out: list[tuple[str, str]] = []
+        """What the operator took out of machines: the machine, and the serial number of the disk.
+        """
+
+        self.on_release: Callable[[Object, list[str]], None] = lambda _hotplug, _events: None
+        """Called when the operator has let a VolumeHotplug go, with it as it was and the Events
+        that it made of that."""
+
+        self.reconciler = self._operator()
+
+    def _operator(self) -> Reconciler:
+        cluster = Cluster(cast("ApiServer", self.api))
+        return Reconciler(cluster, lambda: self.now)
+
+    # What KubeVirt's API does.
+
+    def _admit(self, place: Place, made: Object) -> None:
+        if place.plural == "virtualmachines" and not place.part:
+            if self.virt_api_is_away:
+                raise ApiError(HTTPStatus.INTERNAL_SERVER_ERROR, "failed calling webhook")
+            spec = made["spec"]["template"]["spec"]
+            names = [each["name"] for each in spec["volumes"]]
+            disks = [each["name"] for each in spec["domain"]["devices"]["disks"]]
+            if len(set(names)) != len(names) or sorted(names) != sorted(disks):
+                raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "admission webhook denied it")
+
+    def _subresource(self, place: Place, body: Object) -> None:
+        """Only the operator calls these; users call `virtctl`."""
+        if self.virt_api_is_away:
+            raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "no endpoints available")
+        if self.virt.is_declarative:
+            raise AssertionError("a subresource was called where machines are to be edited")
+        machine = self._machine(place.name)
+        serials = _serials(machine["spec"]["template"]["spec"])
+        if place.plural == "virtualmachineinstances":
+            instance = self.api.objects[(GROUP, NAMESPACE, place.plural, place.name)]
+            check_removal(instance["spec"]["volumes"], body["name"])
+            self.taken_out.append((place.name, _serials(instance["spec"])[body["name"]]))
+            made = copy.deepcopy(instance)
+            apply_request(made["spec"], {"removeVolumeOptions": body})
+            self._put(instance, made)
+            return
+        status = self.virt.request(machine, place.part, body)
+        if place.part == "removevolume":
+            self.taken_out.append((place.name, serials[body["name"]]))
+        self._put(machine, {**machine, "status": status})
+
+    def _put(self, old: Object, made: Object) -> None:
+        plural = f"{old['kind'].lower()}s"
+        key = (GROUP, NAMESPACE, plural, old["metadata"]["name"])
+        self.api._put(key, copy.deepcopy(made))
+
+    def _machine(self, name: str) -> Object:
+        key = (GROUP, NAMESPACE, "virtualmachines", name)
+        if key not in self.api.objects:
+            raise ApiError(HTTPStatus.NOT_FOUND, "no such machine")
+        return self.api.objects[key]
+
+    # What users do.
+
+    async def kubevirt(self, *gates: str, version: str = "v1.6.0") -> None:
+        """A KubeVirt, and a node for its machines."""
+        await self.api.create(NODES, {"metadata": {"name": NODE}})
+        path = f"{GROUP}/namespaces/kubevirt/kubevirts"
+        await self.api.create(path, kubevirt_object(*gates, version=version))
+
+    async def claim(self, name: str, *modes: str, phase: str = "Bound") -> None:
+        volume = f"pv-{name}"
+        spec = {"volumeName": volume, "accessModes": list(modes or ("ReadWriteOnce",))}
+        made = {"metadata": {"name": name}, "spec": spec, "status": {"phase": phase}}
+        await self.api.create(CLAIMS, made)
+        csi = {"csi": {"volumeHandle": f"0123abcd-{name}"}}
+        with contextlib.suppress(ApiError):
+            await self.api.create(VOLUMES, {"metadata": {"name": volume}, "spec": csi})
+
+    async def machine(self, name: str, *, runs: bool = True) -> None:
+        await self.api.create(
+            f"{GROUP}/namespaces/{NAMESPACE}/virtualmachines", machine_object(name, runs=runs)
+        )
+
+    async def hotplug(self, name: str, claim: str, machine: str, **spec: Any) -> None:  # noqa: ANN401
+        made = {"claimName": claim, "virtualMachineName": machine, **spec}
+        # kopf's part: it holds the object from the first.
+        metadata = {"name": name, "finalizers": [objects.FINALIZER]}
+        await self.api.create(HOTPLUGS, {"metadata": metadata, "spec": made})
+
+    async def edit(self, machine: str, verb: str, name: str, claim: str, serial: str) -> None:
+        """As somebody who edits the machine by hand."""
+        found = copy.deepcopy(self._machine(machine))
+        disk = {"disk": {"bus": "scsi"}, **({"serial": serial} if serial else {})}
+        source = {"persistentVolumeClaim": {"claimName": claim, "hotpluggable": True}}
+        options = {"name": name, "disk": disk, "volumeSource": source}
+        request = {f"{verb}VolumeOptions": options if verb == "add" else {"name": name}}
+        apply_request(found["spec"]["template"]["spec"], request)
+        await self.api.replace(self.virt.path("virtualmachines", machine), found)
+
+    async def request(self, machine: str, name: str, claim: str, serial: str) -> None:
+        """As `virtctl addvolume`."""
+        source = {"persistentVolumeClaim": {"claimName": claim, "hotpluggable": True}}
+        disk = {"disk": {"bus": "scsi"}, "serial": serial}
+        found = self._machine(machine)
+        body = {"name": name, "disk": disk, "volumeSource": source}
+        self._put(found, {**found, "status": self.virt.request(found, "addvolume", body)})
+
+    # What the operator does.
+
+    def restart_operator(self) -> None:
+        """It forgets all, and has seen nothing yet."""
+        self.reconciler = self._operator()
+
+    async def watch(self, *kinds: str) -> None:
+        """The watches of these kinds tell what is there now; without any, all do."""
+        cluster = self.reconciler.cluster
+        for kind in kinds or (
+            "hotplugs",
+            "machines",
+            "instances",
+            "kubevirts",
+            "claims",
+            "attachments",
+        ):
+            await getattr(cluster, kind)._list()
+
+    async def step(self, name: str) -> float | None:
+        """One step of a VolumeHotplug, and kopf's part after it; the seconds to the next."""
+        key = f"{NAMESPACE}/{name}"
+        found = self.hotplugs().get(name)
+        if found is None:
+            return None
+        found = copy.deepcopy(found)
+        memory = self.reconciler._memories.setdefault(key, _Memory())
+        patches, taken, events = len(self.api.patches), len(self.taken_out), len(self.events())
+        is_deleted = "deletionTimestamp" in found["metadata"]
+        step = self.reconciler._detach if is_deleted else self.reconciler._attach
+        seconds = await self.reconciler._locked(key, memory, step)
+        for place, operations, old in self.api.patches[patches:]:
+            if place.plural == "virtualmachines":
+                self._note(place, operations, old)
+        for machine, serial in self.taken_out[taken:]:
+            self._check_taken_out(found, machine, serial)
+        if seconds is None:
+            self.reconciler._memories.pop(key, None)
+            self.on_release(found, self.events()[events:])
+            await self._let_go(name)
+        return seconds
+
+    def _check_taken_out(self, hotplug: Object, machine: str, serial: str) -> None:
+        """A disk is taken out for a VolumeHotplug of it that is deleted, and has no elder."""
+        spec, metadata = hotplug["spec"], hotplug["metadata"]
+        assert "deletionTimestamp" in metadata, "taken out of a machine without being deleted"
+        ours = serial_of(f"0123abcd-{spec['claimName']}")
+        assert (machine, serial) == (spec["virtualMachineName"], ours), "it took out another disk"
+        for each in self.hotplugs().values():
+            is_elder = _age(each) < _age(hotplug)
+            assert not (is_elder and _of_the_same(each, hotplug)), "it took out its elder's disk"
+
+    def _note(self, place: Place, operations: Any, old: Object) -> None:  # noqa: ANN401
+        spec = old["spec"]["template"]["spec"]
+        for each in operations:
+            if each["op"] == "remove" and "/volumes/" in each["path"]:
+                volume = spec["volumes"][int(each["path"].rpartition("/")[2])]
+                assert hotpluggable(volume), "a volume that is part of the machine was taken out"
+                self.taken_out.append((place.name, _serials(spec)[volume["name"]]))
+
+    async def _let_go(self, name: str) -> None:
+        found = self.hotplugs().get(name)
+        if found and "deletionTimestamp" in found["metadata"]:
+            made = copy.deepcopy(found)
+            made["metadata"]["finalizers"] = []
+            await self.api.replace(f"{HOTPLUGS}/{name}", made)
+
+    # What there is to see.
+
+    def hotplugs(self) -> dict[str, Object]:
+        return {key[3]: each for key, each in self.api.objects.items() if key[2] == objects.PLURAL}
+
+    def condition(self, name: str, kind: str = "Attached") -> Object:
+        found = self.hotplugs()[name].get("status", {}).get("conditions", [])
+        return next((each for each in found if each["type"] == kind), {})
+
+    def events(self) -> list[str]:
+        return [each["reason"] for key, each in self.api.objects.items() if key[2] == "events"]
+
+    def entries(self, machine: str) -> list[tuple[str, str]]:
+        """The hot-pluggable volumes that a machine asks for: claim and serial number."""
+        key = (GROUP, NAMESPACE, "virtualmachines", machine)
+        return (
+            _entries(self.api.objects[key]["spec"]["template"]["spec"])
+            if key in self.api.objects
+            else []
+        )
+
+    def guest_has(self, machine: str) -> list[str]:
+        """The claims of the hot-plugged disks that a guest sees."""
+        key = (GROUP, NAMESPACE, "virtualmachineinstances", machine)
+        statuses = self.api.objects.get(key, {}).get("status", {}).get("volumeStatus", [])
+        return [
+            each["persistentVolumeClaimInfo"]["claimName"]
+            for each in statuses
+            if "hotplugVolume" in each and each["phase"] in ("Ready", "Detaching")
+        ]
+
+    def names_in_guest(self, machine: str) -> list[str]:
+        """The names of the hot-plugged volumes that an instance has, or still has."""
+        key = (GROUP, NAMESPACE, "virtualmachineinstances", machine)
+        instance = self.api.objects.get(key, {"spec": {"volumes": []}})
+        statuses = instance.get("status", {}).get("volumeStatus", [])
+        return [
+            *(each["name"] for each in instance["spec"]["volumes"] if hotpluggable(each)),
+            *(each["name"] for each in statuses if "hotplugVolume" in each),
+        ]
+
+    async def settle(self, machines: list[str], rounds: int = 40) -> None:
+        """Everybody works, until nothing changes any more."""
+        for _ in range(rounds):
+            await self.watch()
+            for name in list(self.hotplugs()):
+                await self.step(name)
+            for machine in machines:
+                await self.virt.control(machine)
+                await self.virt.handle(machine)
+            self.now += dt.timedelta(seconds=3)
+
+
+def _age(hotplug: Object) -> tuple[str, str]:
+    return hotplug["metadata"]["creationTimestamp"], hotplug["metadata"]["name"]
+
+
+def _of_the_same(one: Object, other: Object) -> bool:
+    fields = ("claimName", "virtualMachineName")
+    return all(one["spec"][field] == other["spec"][field] for field in fields)
+
+
+def attachment(volume: str, node: str = NODE, **status: Any) -> Object:  # noqa: ANN401
+    spec = {"nodeName": node, "source": {"persistentVolumeName": volume}}
+    return {"metadata": {"name": f"csi-{volume}-{node}"}, "spec": spec, "status": status}
+
+
+def _serials(spec: Object) -> dict[str, str]:
+    disks = spec["domain"]["devices"]["disks"]
+    return {each["name"]: each.get("serial", "") for each in disks}
+
+
+def _entries(spec: Object) -> list[tuple[str, str]]:
+    serials = _serials(spec)
+    return [
+        (each["persistentVolumeClaim"]["claimName"], serials[each["name"]])
+        for each in spec["volumes"]
+        if hotpluggable(each)
+    ]

@@ -1,0 +1,270 @@
+"""The rules, a row for each world that calls for another decision."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from csi_lvm_iscsi.model import names
+from csi_lvm_iscsi.operator.hotplug import quotes, rules, ways
+from csi_lvm_iscsi.operator.hotplug.machines import Instance, VirtualMachine
+from csi_lvm_iscsi.operator.hotplug.objects import (
+    Claim,
+    KubeVirt,
+    Told,
+    VolumeAttachment,
+    VolumeHotplug,
+    serial_of,
+)
+from csi_lvm_iscsi.operator.hotplug.ways import Way
+from csi_lvm_iscsi.operator.hotplug.world import Action, World, volume_name
+from tests.unit.operator_hotplug.kubevirt import kubevirt_object, machine_object
+from tests.unit.operator_hotplug.scene import attachment
+
+NOW = dt.datetime(2026, 11, 28, tzinfo=dt.UTC)
+HANDLE = "0123abcd-data"
+SERIAL = serial_of(HANDLE)
+
+
+def hotplug(
+    name: str = "h",
+    machine: str = "c2",
+    *,
+    deleted: bool = False,
+    **spec: Any,  # noqa: ANN401
+) -> VolumeHotplug:
+    metadata = {
+        "name": name,
+        "namespace": "default",
+        "uid": name,
+        "resourceVersion": "1",
+        "generation": 1,
+        "creationTimestamp": "2026-11-28T00:00:00Z",
+        **({"deletionTimestamp": "2026-11-28T00:00:00Z"} if deleted else {}),
+    }
+    made = {"claimName": "data", "virtualMachineName": machine, **spec}
+    return VolumeHotplug.of({"metadata": metadata, "spec": made})
+
+
+def kubevirt(*gates: str, version: str = "v1.6.0", disabled: tuple[str, ...] = ()) -> KubeVirt:
+    found = kubevirt_object(*gates, version=version)
+    found["metadata"]["namespace"] = "kubevirt"
+    developer = found["spec"]["configuration"]["developerConfiguration"]
+    developer["disabledFeatureGates"] = list(disabled)
+    return KubeVirt.of(found)
+
+
+def machine(**spec: Any) -> VirtualMachine:  # noqa: ANN401
+    found = machine_object("c2")
+    found["metadata"] |= {"namespace": "default", "resourceVersion": "7"}
+    found["spec"] |= spec
+    return VirtualMachine.of(found)
+
+
+def instance(*virtio: str, memory: str = "1Gi", node: str = "node-1") -> Instance:
+    disks = [{"name": each, "disk": {"bus": "virtio"}} for each in virtio]
+    source = {"claimName": "x", "hotpluggable": True}
+    volumes = [{"name": each, "persistentVolumeClaim": source} for each in virtio]
+    domain = {"devices": {"disks": disks}, "memory": {"guest": memory}}
+    return Instance.of(
+        {
+            "metadata": {"name": "c2", "namespace": "default"},
+            "spec": {"domain": domain, "volumes": volumes},
+            "status": {"phase": "Running", "nodeName": node},
+        }
+    )
+
+
+def claim(*modes: str, phase: str = "Bound", **metadata: str) -> Claim:
+    spec = {"volumeName": "pv-data", "accessModes": list(modes or ("ReadWriteOnce",))}
+    meta = {"name": "data", "namespace": "default", **metadata}
+    return Claim.of({"metadata": meta, "spec": spec, "status": {"phase": phase}})
+
+
+WORLD = World(
+    now=NOW,
+    hotplug=hotplug(),
+    kubevirt=kubevirt("DeclarativeHotplugVolumes"),
+    machine=machine(),
+    instance=instance(),
+    claim=claim(),
+    volume_handle=HANDLE,
+)
+ELSEWHERE = (VolumeAttachment.of(attachment("pv-data", "node-2")),)
+
+
+@pytest.mark.parametrize(
+    ("changes", "phase", "reason", "words"),
+    [
+        ({}, "Attaching", "Requested", "asked to add volume data"),
+        ({"kubevirt": None}, "Pending", "KubeVirtMissing", "install it"),
+        ({"kubevirt": kubevirt()}, "Pending", "HotplugDisabled", "DeclarativeHotplugVolumes"),
+        ({"kubevirt": kubevirt(version="")}, "Pending", "KubeVirtUnavailable", "KubeVirt"),
+        ({"machine": None}, "Pending", "VirtualMachineNotFound", "no VirtualMachine c2"),
+        (
+            {"machine": machine(updateVolumesStrategy="Migration")},
+            "Pending",
+            "VolumeMigration",
+            "updateVolumesStrategy",
+        ),
+        ({"claim": None}, "Pending", "ClaimNotFound", "PersistentVolumeClaim data is not there"),
+        ({"claim": claim(deletionTimestamp="x")}, "Pending", "ClaimNotFound", "being deleted"),
+        ({"claim": claim(phase="Pending")}, "Pending", "ClaimNotBound", "WaitForFirstConsumer"),
+        (
+            {"claim": claim(phase="Pending"), "told": (Told("claim", "no room", NOW),)},
+            "Pending",
+            "ClaimNotBound",
+            "claim: no room",
+        ),
+        (
+            {"attachments": ELSEWHERE, "users": ("web-0",)},
+            "Pending",
+            "ClaimInUse",
+            "node-2, where these pods use it: web-0",
+        ),
+        (
+            {"attachments": ELSEWHERE, "claim": claim("ReadWriteMany")},
+            "Attaching",
+            "Requested",
+            "asked",
+        ),
+        ({"attachments": ELSEWHERE, "instance": None}, "Attaching", "Requested", "asked"),
+        ({"older": (hotplug("a"),)}, "Failed", "Duplicate", "VolumeHotplug a"),
+        ({"older": (hotplug("a", "c3"),)}, "Pending", "ClaimInUse", "machine c3"),
+        (
+            {"hotplug": hotplug(bus="virtio"), "instance": instance("a", "b", "c")},
+            "Failed",
+            "NoFreePort",
+            "Use `bus: scsi`",
+        ),
+        (
+            {"hotplug": hotplug(bus="virtio"), "instance": instance("a", "b", "c", memory="4Gi")},
+            "Attaching",
+            "Requested",
+            "asked",
+        ),
+    ],
+)
+def test_before_the_machine_has_it(
+    changes: dict[str, Any], phase: str, reason: str, words: str
+) -> None:
+    decided = rules.decide(replace(WORLD, **changes))
+    assert (decided.phase, decided.reason) == (phase, reason)
+    assert words in decided.message
+    assert (decided.action is Action.ADD) == (reason == "Requested")
+
+
+def test_a_deletion_ends_at_once_where_there_is_nothing_to_take_out() -> None:
+    deleted = replace(WORLD, hotplug=hotplug(deleted=True))
+    for world in (deleted, replace(deleted, machine=None), replace(deleted, claim=None)):
+        assert rules.decide(world).action is Action.FINISH
+
+
+@pytest.mark.parametrize(
+    ("given", "way"),
+    [
+        (kubevirt(), None),
+        (kubevirt("HotplugVolumes"), Way.IMPERATIVE),
+        (kubevirt("DeclarativeHotplugVolumes"), Way.DECLARATIVE),
+        (kubevirt("DeclarativeHotplugVolumes", version="v1.5.2"), None),
+        (kubevirt("HotplugVolumes", "DeclarativeHotplugVolumes"), Way.IMPERATIVE),
+        (kubevirt(version="v1.9.0-rc.2"), Way.DECLARATIVE),
+        (kubevirt("HotplugVolumes", version="v1.9.0"), Way.IMPERATIVE),
+        (kubevirt(version="v1.9.0", disabled=("DeclarativeHotplugVolumes",)), None),
+        (
+            kubevirt(
+                "DeclarativeHotplugVolumes",
+                version="v1.9.0",
+                disabled=("DeclarativeHotplugVolumes",),
+            ),
+            Way.DECLARATIVE,
+        ),
+        (kubevirt(version="devel"), Way.DECLARATIVE),
+    ],
+)
+def test_the_way_is_what_kubevirt_goes(given: KubeVirt, way: Way | None) -> None:
+    assert ways.way_of(given) is way
+
+
+def test_the_command_that_enables_keeps_the_gates_that_are_set() -> None:
+    assert ways.enabling(kubevirt("Snapshot")) == (
+        "kubectl -n kubevirt patch kubevirt kubevirt --type merge -p "
+        '\'{"spec": {"configuration": {"developerConfiguration": '
+        '{"featureGates": ["Snapshot", "DeclarativeHotplugVolumes"]}}}}\''
+    )
+
+
+def test_a_machine_without_lists_gets_them() -> None:
+    bare = replace(machine(), disks=None, has_volumes=False)
+    operations = ways.adding(hotplug(readOnly=True), bare, "data", SERIAL)
+    assert operations == [
+        {"op": "test", "path": "/metadata/resourceVersion", "value": "7"},
+        {
+            "op": "add",
+            "path": "/spec/template/spec/domain/devices/disks",
+            "value": [
+                {"name": "data", "disk": {"bus": "scsi", "readonly": True}, "serial": SERIAL}
+            ],
+        },
+        {
+            "op": "add",
+            "path": "/spec/template/spec/volumes",
+            "value": [
+                {
+                    "name": "data",
+                    "persistentVolumeClaim": {"claimName": "data", "hotpluggable": True},
+                }
+            ],
+        },
+    ]
+
+
+def test_the_serial_number_is_the_beginning_of_the_disks_own() -> None:
+    assert names.serial(HANDLE).startswith(SERIAL)
+    assert len(SERIAL) == 20
+
+
+@pytest.mark.parametrize(
+    ("name", "taken", "expected"),
+    [
+        ("data", set(), "data"),
+        ("data", {"data"}, "vhp-3a6eb0790f39ac87"),
+        ("data.v1", set(), None),
+        ("a" * 64, set(), None),
+    ],
+)
+def test_a_volume_is_named_like_its_claim_where_kubevirt_takes_that(
+    name: str, taken: set[str], expected: str | None
+) -> None:
+    made = volume_name(hotplug(claimName=name), taken)
+    assert made == expected if expected else made.startswith("vhp-")
+
+
+@pytest.mark.parametrize(
+    ("message", "short"),
+    [
+        (
+            "rpc error: code = Unavailable desc = storage-2 is unreachable.",
+            "storage-2 is unreachable.",
+        ),
+        (
+            (
+                'AttachVolume.Attach failed for volume "pv" : rpc error: code = Internal desc = '
+                "rpc error: code = Aborted desc = busy"
+            ),
+            "busy",
+        ),
+        ("0/3 nodes are available", "0/3 nodes are available"),
+    ],
+)
+def test_what_others_say_is_told_in_their_own_words(message: str, short: str) -> None:
+    assert quotes.in_short(message) == short
+
+
+def test_the_newest_complaint_is_told() -> None:
+    said = [Told("a", "old", NOW), Told("b", "new", NOW + dt.timedelta(1)), Told("c", "never")]
+    assert quotes.newest(said) == "b: new"
+    assert quotes.newest([]) == ""

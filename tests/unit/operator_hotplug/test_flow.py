@@ -1,0 +1,296 @@
+"""The usual flows, with a simulated KubeVirt in both its ways."""
+
+from __future__ import annotations
+
+import datetime as dt
+from http import HTTPStatus
+
+import pytest
+
+from csi_lvm_iscsi.model import names
+from csi_lvm_iscsi.storage_client.api_server import ApiError
+from tests.unit.operator_hotplug.kubevirt import GROUP, NODE
+from tests.unit.operator_hotplug.scene import (
+    ATTACHMENTS,
+    EVENTS,
+    HOTPLUGS,
+    NODES,
+    Scene,
+    attachment,
+)
+
+SERIAL = names.serial("0123abcd-data")[:20]
+GATES = {True: "DeclarativeHotplugVolumes", False: "HotplugVolumes"}
+
+
+@pytest.fixture(params=[True, False], ids=["declarative", "imperative"])
+async def scene(request: pytest.FixtureRequest) -> Scene:
+    made = Scene(is_declarative=request.param)
+    await made.kubevirt(GATES[request.param])
+    await made.claim("data")
+    await made.machine("c2")
+    await made.settle(["c2"], rounds=5)
+    return made
+
+
+def reason(scene: Scene, name: str = "data") -> str:
+    return str(scene.condition(name).get("reason"))
+
+
+def phase(scene: Scene, name: str = "data") -> str:
+    return str(scene.hotplugs()[name]["status"]["phase"])
+
+
+async def attached(scene: Scene, **spec: object) -> None:
+    await scene.hotplug("data", "data", "c2", **spec)
+    await scene.settle(["c2"], rounds=12)
+    assert phase(scene) == "Attached", scene.hotplugs()
+
+
+async def test_attached_and_detached(scene: Scene) -> None:
+    await attached(scene)
+    status = scene.hotplugs()["data"]["status"]
+    assert {**status, "conditions": 0} == {
+        "phase": "Attached",
+        "device": "sda",
+        "serial": SERIAL,
+        "node": "node-1",
+        "attachmentPod": "hp-volume-data",
+        "volumeName": "data",
+        "attachedAt": status["attachedAt"],
+        "observedGeneration": 1,
+        "conditions": 0,
+    }
+    assert scene.entries("c2") == [("data", SERIAL)]
+    conditions = {each["type"]: each["status"] for each in status["conditions"]}
+    assert conditions == {"Attached": "True", "Prechecked": "True", "Migratable": "False"}
+
+    await scene.api.delete(f"{HOTPLUGS}/data")
+    await scene.settle(["c2"], rounds=6)
+    assert scene.hotplugs() == {}
+    assert scene.entries("c2") == []
+    assert scene.guest_has("c2") == []
+    assert scene.events() == ["Attached", "Detached"]
+
+
+async def test_a_stopped_machine_gets_it_with_its_next_start(scene: Scene) -> None:
+    await set_strategy(scene, "Halted")
+    await scene.hotplug("data", "data", "c2")
+    await scene.settle(["c2"], rounds=6)
+    assert (phase(scene), reason(scene)) == ("Waiting", "VirtualMachineStopped")
+    assert scene.entries("c2") == [("data", SERIAL)]
+    await set_strategy(scene, "Always")
+    await scene.settle(["c2"], rounds=12)
+    assert (phase(scene), reason(scene)) == ("Attached", "Attached")
+
+
+async def set_strategy(scene: Scene, strategy: str) -> None:
+    path = scene.virt.path("virtualmachines", "c2")
+    await scene.api.merge(path, {"spec": {"runStrategy": strategy}})
+    await scene.settle(["c2"], rounds=3)
+
+
+async def test_a_restart_of_the_machine_is_followed(scene: Scene) -> None:
+    await attached(scene)
+    await set_strategy(scene, "Halted")
+    assert phase(scene) == "Waiting"
+    assert "attachedAt" not in scene.hotplugs()["data"]["status"]
+    await set_strategy(scene, "Always")
+    await scene.settle(["c2"], rounds=12)
+    assert phase(scene) == "Attached"
+    assert scene.entries("c2") == [("data", SERIAL)]
+
+
+async def test_what_others_attached_is_told_and_left(scene: Scene) -> None:
+    await scene.edit("c2", "add", "theirs", "data", "")
+    await set_strategy(scene, "Halted")
+    await set_strategy(scene, "Always")
+    await scene.hotplug("data", "data", "c2")
+    await scene.settle(["c2"], rounds=12)
+    assert (phase(scene), reason(scene)) == ("Attached", "AttachedByOthers")
+    await scene.api.delete(f"{HOTPLUGS}/data")
+    await scene.settle(["c2"], rounds=4)
+    assert scene.hotplugs() == {}
+    assert scene.entries("c2") == [("data", "")]
+    assert scene.taken_out == []
+
+
+async def test_a_part_of_the_machine_is_told_and_left(scene: Scene) -> None:
+    await scene.claim("root-c2")
+    await scene.hotplug("root", "root-c2", "c2")
+    await scene.settle(["c2"], rounds=3)
+    assert (phase(scene, "root"), reason(scene, "root")) == ("Attached", "PartOfVirtualMachine")
+    await scene.api.delete(f"{HOTPLUGS}/root")
+    await scene.settle(["c2"], rounds=3)
+    assert scene.hotplugs() == {}
+
+
+async def test_the_second_of_two_says_so_and_takes_over(scene: Scene) -> None:
+    await attached(scene)
+    await scene.hotplug("later", "data", "c2")
+    await scene.settle(["c2"], rounds=3)
+    assert (phase(scene, "later"), reason(scene, "later")) == ("Failed", "Duplicate")
+    await scene.hotplug("latest", "data", "c2")
+    await scene.api.delete(f"{HOTPLUGS}/latest")
+    await scene.settle(["c2"], rounds=3)
+    assert set(scene.hotplugs()) == {"data", "later"}
+    assert scene.entries("c2") == [("data", SERIAL)]
+    await scene.api.delete(f"{HOTPLUGS}/data")
+    await scene.settle(["c2"], rounds=15)
+    assert (phase(scene, "later"), scene.entries("c2")) == ("Attached", [("data", SERIAL)])
+
+
+async def test_a_guest_that_holds_the_disk_is_named_and_ended_by_force(scene: Scene) -> None:
+    await attached(scene)
+    scene.virt.held.add("data")
+    await scene.api.delete(f"{HOTPLUGS}/data")
+    await scene.settle(["c2"], rounds=8)
+    assert reason(scene) != "GuestHolds"
+    await scene.settle(["c2"], rounds=8)
+    assert (phase(scene), reason(scene)) == ("Detaching", "GuestHolds")
+    assert "unmount" in scene.condition("data")["message"]
+    assert scene.condition("data", "Detached")["status"] == "False"
+    await scene.api.merge(f"{HOTPLUGS}/data", {"spec": {"force": True}})
+    await scene.settle(["c2"], rounds=2)
+    assert scene.hotplugs() == {}
+    assert scene.events() == ["Attached", "GuestHolds", "DetachUnfinished"]
+
+
+async def test_force_ends_it_where_kubevirt_cannot_be_asked(scene: Scene) -> None:
+    await attached(scene)
+    scene.virt_api_is_away = True
+    await scene.api.delete(f"{HOTPLUGS}/data")
+    await scene.settle(["c2"], rounds=10)
+    assert reason(scene) == "KubeVirtUnavailable"
+    assert "patch vhp" in scene.condition("data")["message"]
+    await scene.api.merge(f"{HOTPLUGS}/data", {"spec": {"force": True}})
+    await scene.settle(["c2"], rounds=8)
+    assert scene.hotplugs() == {}
+    assert scene.events()[-1] == "DetachUnfinished"
+
+
+async def test_controllers_that_are_down_are_not_waited_for(scene: Scene) -> None:
+    await attached(scene)
+    await set_available(scene, available=False)
+    await scene.api.delete(f"{HOTPLUGS}/data")
+    for _ in range(30):
+        await scene.settle([], rounds=1)
+    assert scene.hotplugs() == {}
+    assert scene.events()[-1] == "DetachUnfinished"
+
+
+async def set_available(scene: Scene, *, available: bool) -> None:
+    condition = {
+        "type": "Available",
+        "status": str(available),
+        "message": "virt-controller is down",
+    }
+    path = f"{GROUP}/namespaces/kubevirt/kubevirts/kubevirt/status"
+    await scene.api.merge(path, {"status": {"conditions": [condition]}})
+
+
+async def test_a_machine_that_is_deleted_ends_it(scene: Scene) -> None:
+    await attached(scene)
+    await scene.api.delete(scene.virt.path("virtualmachines", "c2"))
+    await scene.settle(["c2"], rounds=5)
+    assert (phase(scene), reason(scene)) == ("Pending", "VirtualMachineNotFound")
+    await scene.api.delete(f"{HOTPLUGS}/data")
+    await scene.settle([], rounds=2)
+    assert scene.hotplugs() == {}
+
+
+async def test_a_node_that_is_gone_ends_it(scene: Scene) -> None:
+    await attached(scene)
+    scene.virt.held.add("data")
+    await scene.api.delete(f"{NODES}/{NODE}")
+    await scene.api.delete(f"{HOTPLUGS}/data")
+    for _ in range(4):
+        await scene.settle(["c2"], rounds=1)
+    assert scene.hotplugs() == {}
+    assert scene.events()[-1] == "Detached"
+
+
+async def test_what_the_driver_said_is_quoted(scene: Scene) -> None:
+    await scene.hotplug("data", "data", "c2")
+    await scene.settle(["c2"], rounds=2)
+    error = {
+        "time": "2026-11-28T00:00:30Z",
+        "message": "rpc error: code = Unavailable desc = storage-2 is unreachable.",
+    }
+    await scene.api.create(ATTACHMENTS, attachment("pv-data", attachError=error))
+    await scene.settle([], rounds=2)
+    assert reason(scene) == "AttachFailing"
+    assert scene.condition("data")["message"] == "attach: storage-2 is unreachable."
+    event = {
+        "metadata": {"generateName": "hp."},
+        "involvedObject": {"kind": "Pod", "name": "hp-volume-data"},
+        "type": "Warning",
+        "reason": "FailedMapVolume",
+        "lastTimestamp": "2026-11-28T00:01:00Z",
+        "message": "MapVolume failed for x : rpc error: code = Internal desc = no login",
+    }
+    await scene.api.create(EVENTS, event)
+    await scene.virt.control("c2")
+    await scene.virt.handle("c2")
+    await scene.virt.handle("c2")
+    await scene.settle([], rounds=3)
+    assert scene.condition("data")["message"] == "attachment pod (FailedMapVolume): no login"
+    await scene.settle(["c2"], rounds=8)
+    assert (phase(scene), reason(scene)) == ("Attached", "Attached")
+
+
+async def test_an_edit_of_others_in_between_is_kept(scene: Scene) -> None:
+    await scene.hotplug("data", "data", "c2")
+    await scene.watch()
+    await scene.edit("c2", "add", "theirs", "other", "S")
+    await scene.step("data")
+    await scene.settle(["c2"], rounds=12)
+    assert sorted(scene.entries("c2")) == [("data", SERIAL), ("other", "S")]
+    # What the operator saw third is second now, and another volume is third.
+    await scene.edit("c2", "add", "more", "more", "S")
+    await scene.watch()
+    await scene.api.delete(f"{HOTPLUGS}/data")
+    await scene.watch("hotplugs")
+    await scene.edit("c2", "remove", "theirs", "other", "")
+    await scene.step("data")
+    await scene.settle(["c2"], rounds=8)
+    assert (scene.hotplugs(), scene.entries("c2")) == ({}, [("more", "S")])
+
+
+async def test_what_was_edited_out_of_the_machine_is_taken_out_of_its_guest(scene: Scene) -> None:
+    """With the subresources KubeVirt leaves it there."""
+    await attached(scene)
+    await scene.edit("c2", "remove", "data", "data", "")
+    await scene.api.delete(f"{HOTPLUGS}/data")
+    await scene.settle(["c2"], rounds=8)
+    assert (scene.hotplugs(), scene.guest_has("c2")) == ({}, [])
+
+
+async def test_a_deletion_right_after_the_request_leaves_nothing(scene: Scene) -> None:
+    """The operator still sees the machine as it was before it asked."""
+    await scene.hotplug("data", "data", "c2")
+    await scene.watch()
+    await scene.step("data")
+    await scene.api.delete(f"{HOTPLUGS}/data")
+    await scene.watch("hotplugs")
+    await scene.step("data")
+    assert scene.hotplugs() != {} or scene.entries("c2") == []
+    await scene.settle(["c2"], rounds=10)
+    assert (scene.hotplugs(), scene.entries("c2"), scene.guest_has("c2")) == ({}, [], [])
+
+
+async def test_a_refusal_is_told_and_asked_again_later(scene: Scene) -> None:
+    def refuse(*_: object) -> None:
+        raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "denied the request: too many disks")
+
+    admit, subresource = scene.api.admit, scene.api.subresource
+    scene.api.admit = lambda place, _: refuse() if place.plural == "virtualmachines" else None
+    scene.api.subresource = refuse
+    await scene.hotplug("data", "data", "c2")
+    await scene.settle([], rounds=2)
+    assert (phase(scene), reason(scene)) == ("Failed", "Refused")
+    assert "too many disks" in scene.condition("data")["message"]
+    scene.api.admit, scene.api.subresource = admit, subresource
+    scene.now += dt.timedelta(seconds=10)
+    await scene.settle(["c2"], rounds=12)
+    assert phase(scene) == "Attached"

@@ -1,0 +1,295 @@
+"""Whatever happens, and in which order: each VolumeHotplug ends attached, detached, or with a
+reason; no disk is left that nobody owns; and what is others' is never touched."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+
+from csi_lvm_iscsi.model import names
+from csi_lvm_iscsi.storage_client.api_server import ApiError
+from tests.unit.operator_hotplug.kubevirt import GROUP, NODE
+from tests.unit.operator_hotplug.scene import CLAIMS, HOTPLUGS, NAMESPACE, NODES, Scene
+
+CLAIM_NAMES = ("a", "b")
+MACHINES = ("m1", "m2")
+HOTPLUG_NAMES = ("h1", "h2", "h3")
+KINDS = ("hotplugs", "machines", "instances", "kubevirts", "claims", "attachments")
+SERIALS = {claim: names.serial(f"0123abcd-{claim}")[:20] for claim in CLAIM_NAMES}
+THEIRS = "theirs"
+
+CHANGES = ("make claim", "delete claim", "make machine", "delete machine", "Always", "Halted")
+HAPPENINGS = (
+    "guest holds or lets go",
+    "virt-api goes or comes",
+    "KubeVirt is unavailable",
+    "node gone",
+    "operator restarted",
+    "time passes",
+)
+
+claims = st.sampled_from(CLAIM_NAMES)
+machines = st.sampled_from(MACHINES)
+hotplugs = st.sampled_from(HOTPLUG_NAMES)
+pauses = st.sampled_from([5, 31, 61])
+
+
+class Sequences(RuleBasedStateMachine):
+    """What users, KubeVirt and the operator may do next."""
+
+    is_declarative = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.scene = Scene(is_declarative=self.is_declarative)
+        self.scene.on_release = self.check_released
+        self.unfinished: set[tuple[str, str]] = set()
+        """Machines and claims of which it was said that a disk may be left."""
+
+    def do(self, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401
+        return self.runner.run(work)
+
+    def attempt(self, work: Coroutine[Any, Any, Any]) -> None:
+        """What may be refused, as it is there already, or no more, or cannot be asked for."""
+        with contextlib.suppress(ApiError):
+            self.do(work)
+
+    @initialize()
+    def begin(self) -> None:
+        gate = "DeclarativeHotplugVolumes" if self.is_declarative else "HotplugVolumes"
+        self.do(self.scene.kubevirt(gate))
+        for claim in CLAIM_NAMES:
+            self.do(self.scene.claim(claim))
+        for machine in MACHINES:
+            self.do(self.scene.machine(machine))
+        self.do(self.scene.settle(list(MACHINES), 3))
+
+    # Few rules, so that each comes often: what may go wrong is one of many in a single one.
+
+    @rule(name=hotplugs, claim=claims, machine=machines)
+    def make_hotplug(self, name: str, claim: str, machine: str) -> None:
+        self.attempt(self.scene.hotplug(name, claim, machine))
+
+    @rule(name=hotplugs, force=st.booleans())
+    def delete_hotplug(self, name: str, *, force: bool) -> None:
+        if force:
+            self.attempt(self.scene.api.merge(f"{HOTPLUGS}/{name}", {"spec": {"force": True}}))
+        self.attempt(self.scene.api.delete(f"{HOTPLUGS}/{name}"))
+
+    @rule(
+        machine=machines, claim=claims, what=st.sampled_from(["add", "remove", "reset", "request"])
+    )
+    def others(self, machine: str, claim: str, what: str) -> None:
+        """Others edit machines: by hand, by a tool that applies a manifest again, by virtctl."""
+        if what == "reset":
+            self.attempt(self.scene.edit(machine, "remove", claim, claim, ""))
+        elif what == "request" and not self.is_declarative:
+            self.attempt(self.scene.request(machine, f"theirs-{claim}", claim, THEIRS))
+        else:
+            verb = "remove" if what == "remove" else "add"
+            self.attempt(self.scene.edit(machine, verb, f"theirs-{claim}", claim, THEIRS))
+
+    @rule(machine=machines, rounds=st.integers(1, 4))
+    def kubevirt_works(self, machine: str, rounds: int) -> None:
+        for _ in range(rounds):
+            self.do(self.scene.virt.control(machine))
+            self.do(self.scene.virt.handle(machine))
+
+    @rule(what=st.sampled_from(CHANGES), claim=claims, machine=machines)
+    def users_change(self, what: str, claim: str, machine: str) -> None:
+        path = self.scene.virt.path("virtualmachines", machine)
+        match what:
+            case "make claim":
+                self.attempt(self.scene.claim(claim))
+            case "delete claim":
+                self.attempt(self.scene.api.delete(f"{CLAIMS}/{claim}"))
+            case "make machine":
+                self.attempt(self.scene.machine(machine))
+            case "delete machine":
+                self.attempt(self.scene.api.delete(path))
+            case strategy:
+                self.attempt(self.scene.api.merge(path, {"spec": {"runStrategy": strategy}}))
+
+    @rule(what=st.sampled_from(HAPPENINGS), claim=claims, seconds=pauses)
+    def happens(self, what: str, claim: str, seconds: int) -> None:
+        scene = self.scene
+        match what:
+            case "guest holds or lets go":
+                scene.virt.held ^= {claim}
+            case "virt-api goes or comes":
+                scene.virt_api_is_away = not scene.virt_api_is_away
+            case "KubeVirt is unavailable":
+                self.do(self._set_available(available=False))
+            case "node gone":
+                self.attempt(scene.api.delete(f"{NODES}/{NODE}"))
+            case "operator restarted":
+                scene.restart_operator()
+                self.do(scene.watch())
+            case "time passes":
+                scene.now += dt.timedelta(seconds=seconds)
+
+    async def _set_available(self, *, available: bool) -> None:
+        condition = {"type": "Available", "status": str(available)}
+        path = f"{GROUP}/namespaces/kubevirt/kubevirts/kubevirt/status"
+        await self.scene.api.merge(path, {"status": {"conditions": [condition]}})
+
+    # The operator. Its watches may be behind, each by itself.
+
+    @rule(name=hotplugs, kinds=st.sets(st.sampled_from(KINDS)))
+    def step(self, name: str, kinds: set[str]) -> None:
+        if kinds:
+            self.do(self.scene.watch(*sorted(kinds)))
+        self.do(self.scene.step(name))
+
+    @rule()
+    def all_step(self) -> None:
+        self.do(self.scene.watch())
+        for name in HOTPLUG_NAMES:
+            self.do(self.scene.step(name))
+
+    @rule(name=hotplugs)
+    def step_for_what_is_deleted(self, name: str) -> None:
+        """The operator sees that it is, and not yet what became of what it did before."""
+        self.attempt(self.scene.api.delete(f"{HOTPLUGS}/{name}"))
+        self.do(self.scene.watch("hotplugs"))
+        self.do(self.scene.step(name))
+
+    @rule(rounds=st.integers(1, 8))
+    def all_work(self, rounds: int) -> None:
+        self.do(self.scene.settle(list(MACHINES), rounds))
+
+    def check_released(self, hotplug: dict[str, Any], events: list[str]) -> None:
+        """When a VolumeHotplug goes without a warning, its disk is gone, or another's."""
+        claim, machine = hotplug["spec"]["claimName"], hotplug["spec"]["virtualMachineName"]
+        others = [
+            each
+            for each in self.scene.hotplugs().values()
+            if each["metadata"]["uid"] != hotplug["metadata"]["uid"]
+            and (each["spec"]["claimName"], each["spec"]["virtualMachineName"]) == (claim, machine)
+        ]
+        if "DetachUnfinished" in events:
+            self.unfinished.add((machine, claim))
+        if "DetachUnfinished" in events or others:
+            return
+        assert (claim, SERIALS[claim]) not in self.scene.entries(machine), "a machine asks for it"
+        assert not self.requested(machine, claim), "KubeVirt will add it yet"
+        has_node = ("/api/v1", "", "nodes", NODE) in self.scene.api.objects
+        has_machine = (GROUP, NAMESPACE, "virtualmachines", machine) in self.scene.api.objects
+        if has_node and has_machine:
+            names_in_guest = self.scene.names_in_guest(machine)
+            assert claim not in names_in_guest, "the guest has it still"
+
+    def requested(self, machine: str, claim: str) -> bool:
+        key = (GROUP, NAMESPACE, "virtualmachines", machine)
+        status = self.scene.api.objects.get(key, {}).get("status", {})
+        return any(
+            each["addVolumeOptions"]["disk"].get("serial") == SERIALS[claim]
+            for each in status.get("volumeRequests", [])
+            if "addVolumeOptions" in each
+        )
+
+    @invariant()
+    def each_is_attached_once(self) -> None:
+        for machine in MACHINES:
+            ours = [each for each in self.scene.entries(machine) if each[1] in SERIALS.values()]
+            assert len(ours) == len(set(ours)), machine
+
+    def teardown(self) -> None:
+        """All is well again: what is to be attached is, and what is deleted goes."""
+        try:
+            if self.scene.api.objects:
+                self.do(self._end())
+        finally:
+            self.runner.close()
+
+    async def _end(self) -> None:
+        scene = self.scene
+        scene.virt_api_is_away, scene.virt.held = False, set()
+        with contextlib.suppress(ApiError):
+            await scene.api.create(NODES, {"metadata": {"name": NODE}})
+        await self._set_available(available=True)
+        await scene.settle(list(MACHINES))
+        self.each_is_attached_once()
+        for name in scene.hotplugs():
+            self.check_ended(name)
+        for name in list(scene.hotplugs()):
+            await scene.api.delete(f"{HOTPLUGS}/{name}")
+        await scene.settle(list(MACHINES))
+        assert scene.hotplugs() == {}
+        self.check_no_disk_is_left()
+
+    def check_ended(self, name: str) -> None:
+        found = self.scene.hotplugs()[name]
+        assert "deletionTimestamp" not in found["metadata"], f"{name} does not end"
+        condition = self.scene.condition(name)
+        assert condition["message"], name
+        reason, spec = condition["reason"], found["spec"]
+        expected = self.expected(name, spec["claimName"], spec["virtualMachineName"])
+        assert reason in expected, f"{name}: {condition}, not one of {expected}"
+        if reason == "Attached":
+            assert spec["claimName"] in self.scene.guest_has(spec["virtualMachineName"])
+
+    def expected(self, name: str, claim: str, machine: str) -> set[str]:
+        """The reasons that can be true, of what there is to see."""
+        key = (GROUP, NAMESPACE, "virtualmachines", machine)
+        found = self.scene.api.objects.get(key)
+        rivals = [
+            each["spec"]["virtualMachineName"]
+            for other, each in self.scene.hotplugs().items()
+            if other != name and each["spec"]["claimName"] == claim
+        ]
+        expected = {"Duplicate"} if machine in rivals else set()
+        if found is None:
+            return expected | {"VirtualMachineNotFound"}
+        has_entry = any(each[0] == claim for each in self.scene.entries(machine))
+        if not has_entry:
+            has_claim = ("/api/v1", NAMESPACE, "persistentvolumeclaims", claim) in (
+                self.scene.api.objects
+            )
+            expected |= set() if has_claim else {"ClaimNotFound"}
+            return expected | ({"ClaimInUse"} if set(rivals) - {machine} else set())
+        if found["spec"]["runStrategy"] != "Always":
+            return expected | {"VirtualMachineStopped"}
+        late = set() if self.is_declarative else {"RestartRequired"}
+        return expected | late | {"Attached", "AttachedByOthers"}
+
+    def check_no_disk_is_left(self) -> None:
+        for machine in MACHINES:
+            ours = [each[0] for each in self.scene.entries(machine) if each[1] in SERIALS.values()]
+            in_guest = [
+                name for name in self.scene.names_in_guest(machine) if not name.startswith("theirs")
+            ]
+            left = {(machine, each) for each in [*ours, *in_guest]} - self.unfinished
+            assert not left, f"{left}: disks that nobody owns"
+
+
+class Imperative(Sequences):
+    is_declarative = False
+
+
+@pytest.mark.parametrize("way", [Sequences, Imperative], ids=["declarative", "imperative"])
+def test_every_sequence_ends_well(way: type[Sequences]) -> None:
+    run_state_machine_as_test(
+        way,
+        settings=settings(
+            max_examples=60,
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
