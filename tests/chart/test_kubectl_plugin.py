@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
 from csi_lvm_iscsi.kubectl import plugin
 from tests.chart import cluster
