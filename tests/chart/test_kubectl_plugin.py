@@ -148,7 +148,7 @@ def test_waiting_is_bounded(plugged: Desk) -> None:
 
 def test_kinds_that_the_cluster_lacks_are_no_error(desk: Desk) -> None:
     """It has no KubeVirt."""
-    out, err = desk.run("attachments", "-A")
+    out, err = desk.run("attachments", "-n", _NAMESPACE)
     assert (out, err) == ("", "No claims of csi-lvm-iscsi here; -A looks at all namespaces\n")
 
 
