@@ -19,7 +19,7 @@ DISKS = CACHE / "kubernetes" / "disks"
 SIZE_MIB = 16 * 1024
 MEMORY_MIB = 1024
 IMPORT_TIMEOUT = 300.0
-KEPT = 4
+KEPT = 8
 """So many disks stay: a lab may still run from one that is not the newest."""
 
 
