@@ -5,6 +5,7 @@ Unpacking an image takes a host many seconds; so one host does it, once, for all
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import subprocess
 from collections.abc import Callable, Sequence
@@ -49,17 +50,21 @@ def ensure(archives: Sequence[Path], report: Callable[[str], None]) -> Path:
     all but the last ones, if there is one: so what changes often is to come last.
     """
     disk = _disk(archives)
-    if not disk.exists():
-        known = next((n for n in range(len(archives), 0, -1) if _disk(archives[:n]).exists()), 0)
-        _make(disk, _disk(archives[:known]) if known else None, archives[known:], report)
-        _forget_old_disks()
+    disk.parent.mkdir(parents=True, exist_ok=True)
+    with disk.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two labs that come up at once
+        if not disk.exists():
+            counts = range(len(archives), 0, -1)
+            known = next((count for count in counts if _disk(archives[:count]).exists()), 0)
+            _make(disk, _disk(archives[:known]) if known else None, archives[known:], report)
+            _forget_old_disks()
     return disk
 
 
 def _make(
     disk: Path, earlier: Path | None, archives: Sequence[Path], report: Callable[[str], None]
 ) -> None:
-    with Workshop(CACHE / "kubernetes" / "workshop") as workshop:
+    with Workshop(CACHE / "kubernetes" / f"workshop-{disk.stem}") as workshop:
         workshop.earlier = earlier
         workshop.up(
             storage=0,
@@ -77,7 +82,6 @@ def _make(
         host.exec("sync").check()
         host.exec("fsfreeze", "--freeze", "/run/lab/system").check()
         host.cut()
-        disk.parent.mkdir(parents=True, exist_ok=True)
         host.system_disk.rename(disk)
 
 
@@ -90,3 +94,4 @@ def _forget_old_disks() -> None:
     disks = sorted(DISKS.glob("*.img"), key=lambda disk: disk.stat().st_mtime)
     for disk in disks[:-KEPT]:
         disk.unlink()
+        disk.with_suffix(".lock").unlink(missing_ok=True)
