@@ -39,10 +39,13 @@ class VirtualMachine:
 
     def await_up(self) -> None:
         """Until it runs, and its guest says so."""
-        instance = f"vmi/{self.name}"
-        self.user.wait("create", instance, seconds=BOOT_PATIENCE)
-        self.user.wait("jsonpath={.status.phase}=Running", instance, seconds=BOOT_PATIENCE)
+        until(lambda: self.state() == "Running", lambda: f"{self.state()}", BOOT_PATIENCE)
         self.hear("up: ", BOOT_PATIENCE)
+
+    def state(self) -> str:
+        """The phase of its instance; nothing where there is none."""
+        phase = ("--ignore-not-found", "--output=jsonpath={.status.phase}")
+        return self.user.kubectl("get", f"vmi/{self.name}", *phase)
 
     # Its disks
 
@@ -58,9 +61,8 @@ class VirtualMachine:
 
     def phase(self, volume: str) -> str:
         """What KubeVirt says of a volume; nothing where it does not know it."""
-        status = self.user.get(f"vmi/{self.name}")["status"]
-        volumes = status.get("volumeStatus", [])
-        return next((str(each.get("phase", "")) for each in volumes if each["name"] == volume), "")
+        phase = f'--output=jsonpath={{.status.volumeStatus[?(@.name=="{volume}")].phase}}'
+        return self.user.kubectl("get", f"vmi/{self.name}", phase)
 
     def await_phase(self, volume: str, phase: str) -> None:
         """Until KubeVirt says that of a volume: `Ready`, or nothing when it is unplugged."""

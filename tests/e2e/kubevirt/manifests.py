@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.e2e.lab.kubevirt.images import GUEST, INITIAL_RAM_DISK, KERNEL
+from tests.e2e.lab.kubevirt import bootable
 
 Object = dict[str, Any]
 MEMORY = "192Mi"
@@ -21,10 +21,10 @@ def virtual_machine(name: str, *, node: str = "", writes: int = 1) -> Object:
     kernel = {
         "kernelArgs": f"console=ttyS0 quiet panic=-1 mitigations=off WRITES={writes}",
         "container": {
-            "image": GUEST,
+            "image": bootable.NAME,
             "imagePullPolicy": "IfNotPresent",
-            "kernelPath": f"/{KERNEL}",
-            "initrdPath": f"/{INITIAL_RAM_DISK}",
+            "kernelPath": f"/{bootable.KERNEL}",
+            "initrdPath": f"/{bootable.INITIAL_RAM_DISK}",
         },
     }
     devices = {

@@ -8,10 +8,12 @@ import os
 import subprocess
 import tarfile
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 
 from tests.e2e.lab.kubernetes import archive
+from tests.e2e.lab.kubevirt.bootable import padded
 from tests.e2e.lab.kubevirt.images import MAY_BIND
 
 
@@ -69,3 +71,10 @@ def test_a_capability_is_what_setcap_writes(tmp_path: Path, layer: Path) -> None
     subprocess.run(unpack, check=True)
     written = os.getxattr(tmp_path / "usr/bin/monitor", "security.capability")
     assert written == MAY_BIND
+
+
+def test_what_kubevirt_boots_has_a_checksum_that_it_has_room_for() -> None:
+    large = next(text for text in map(str.encode, map(str, range(99))) if crc32(text) >= 2**31)
+    assert crc32(padded(large)) < 2**31
+    assert padded(large).rstrip(b"\0") == large
+    assert padded(padded(large)) == padded(large)

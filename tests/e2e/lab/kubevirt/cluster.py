@@ -10,7 +10,7 @@ from tests.e2e.lab.host import Host
 from tests.e2e.lab.kubernetes import builds, disks
 from tests.e2e.lab.kubernetes import images as kubernetes_images
 from tests.e2e.lab.kubernetes.cluster import Cluster
-from tests.e2e.lab.kubevirt import images, nodes, release
+from tests.e2e.lab.kubevirt import bootable, images, nodes, release
 from tests.e2e.lab.kubevirt.control_plane import ExtensibleControlPlane
 from tests.e2e.lab.lab import Progress
 from tests.e2e.lab.topology import Kind
@@ -32,11 +32,12 @@ class KubeVirtCluster(Cluster):
         prerequisites.ensure_kubevirt(report)
         builds.ensure(report)
         builds.ensure_kubevirt(report)
-        *others, product = kubernetes_images.ensure(report, suite=suite)
-        lasting = [image.archive for image in [*others, *images.ensure(report)]]
+        made = kubernetes_images.ensure(report, suite=suite)
+        *others, product = [image.archive for image in made]
+        lasting = [*others, images.ensure(report)]
         # The large ones are unpacked once, and not again with each change of the driver.
         disks.ensure(lasting, report)
-        return disks.ensure([*lasting, product.archive], report)
+        return disks.ensure([*lasting, bootable.ensure(), product], report)
 
     def _before_boot(self, hosts: list[Host]) -> None:
         super()._before_boot(hosts)

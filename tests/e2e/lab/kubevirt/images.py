@@ -1,6 +1,6 @@
-"""KubeVirt's images and the guest's, as archives that containerd imports.
+"""KubeVirt's images, as an archive that containerd imports.
 
-`python -m tests.e2e.lab.kubevirt.images` makes them, for those who want to see that.
+`python -m tests.e2e.lab.kubevirt.images` makes it, for those who want to see that.
 """
 
 from __future__ import annotations
@@ -10,20 +10,15 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.e2e.guest import image as guest
 from tests.e2e.lab import prerequisites
 from tests.e2e.lab.kubernetes import archive, builds
 from tests.e2e.lab.kubernetes.archive import File
-from tests.e2e.lab.kubernetes.images import DIRECTORY, Image
+from tests.e2e.lab.kubernetes.images import DIRECTORY
 from tests.e2e.lab.kubernetes.product import run
 from tests.e2e.lab.kubevirt import base
 
 VERSION = builds.version("kubevirt.io/kubevirt", "kubevirt")
 REGISTRY = "localhost/kubevirt"
-GUEST = f"{REGISTRY}/guest:1"
-KERNEL, INITIAL_RAM_DISK = "boot/vmlinuz", "boot/initrd"
-"""Where the guest's image has them."""
-
 UNPRIVILEGED = "1001"
 USERS = {
     "virt-operator": UNPRIVILEGED,
@@ -57,13 +52,12 @@ def name(program: str) -> str:
     return f"{REGISTRY}/{program}:{VERSION}"
 
 
-def ensure(report: Callable[[str], None]) -> list[Image]:
-    """The archives, made where they are missing. The programs must have been built."""
+def ensure(report: Callable[[str], None]) -> Path:
+    """The archive of all of KubeVirt's images, made if it is not there.
+
+    The programs must have been built.
+    """
     DIRECTORY.mkdir(parents=True, exist_ok=True)
-    return [Image(name("virt-launcher"), _kubevirt(report)), Image(GUEST, _guest())]
-
-
-def _kubevirt(report: Callable[[str], None]) -> Path:
     lowest = base.ensure(report)
     recipe = Path(__file__).read_bytes()
     digest = hashlib.sha256(recipe + str((lowest.name, builds.KUBEVIRT_BIN)).encode())
@@ -76,8 +70,10 @@ def _kubevirt(report: Callable[[str], None]) -> Path:
             archive.Image(name(each), [lowest, layer], [f"/usr/bin/{each}"], user, PATH)
             for each, user in USERS.items()
         ]
-        _write(place, *images)
+        unfinished = place.with_suffix(".unfinished")
+        archive.write(unfinished, *images)
         layer.unlink()
+        unfinished.rename(place)
     return place
 
 
@@ -113,29 +109,7 @@ def _container_disk(source: Path) -> Path:
     return place
 
 
-def _guest() -> Path:
-    """The image that virtual machines boot, of which KubeVirt takes kernel and initial RAM disk."""
-    digest = hashlib.sha256(Path(guest.__file__).read_bytes() + guest.INIT.read_bytes())
-    digest.update(guest.kernel().name.encode())
-    place = DIRECTORY / f"guest-{digest.hexdigest()[:12]}.tar"
-    if not place.exists():
-        layer = place.with_suffix(".layer")
-        initial = File(guest.initial_ram_disk(), 0o644, base.QEMU)
-        files = {KERNEL: File(guest.kernel(), 0o644, base.QEMU), INITIAL_RAM_DISK: initial}
-        archive.write_layer(layer, files)
-        _write(place, archive.Image(GUEST, [layer], ["/none"], str(base.QEMU)))
-        layer.unlink()
-    return place
-
-
-def _write(place: Path, *images: archive.Image) -> None:
-    unfinished = place.with_suffix(".unfinished")
-    archive.write(unfinished, *images)
-    unfinished.rename(place)
-
-
 if __name__ == "__main__":
     prerequisites.ensure_kubevirt(print)
     builds.ensure_kubevirt(print)
-    for made in ensure(print):
-        print(f"{made.archive.stat().st_size / 2**20:6.0f} MiB  {made.name}  {made.archive}")
+    print(ensure(print))
