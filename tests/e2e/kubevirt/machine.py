@@ -7,6 +7,7 @@ import json
 from tests.e2e.guest.guest import words
 from tests.e2e.kubernetes.user import User, until
 from tests.e2e.kubevirt.manifests import virtual_machine
+from tests.e2e.lab.errors import LabError
 
 BOOT_PATIENCE = 600
 """Seconds: under emulation in a host that is itself emulated it takes 3 minutes, and more where
@@ -74,9 +75,19 @@ class VirtualMachine:
 
     def _call(self, subresource: str, request: dict[str, object]) -> None:
         place = f"namespaces/{self.user.namespace}/virtualmachines/{self.name}/{subresource}"
-        self.user.kubectl(
-            "replace", f"--raw={SUBRESOURCES}/{place}", "--filename=-", stdin=json.dumps(request)
-        )
+        command = ("replace", f"--raw={SUBRESOURCES}/{place}", "--filename=-")
+
+        def answered() -> bool:
+            try:
+                self.user.kubectl(*command, stdin=json.dumps(request))
+            except LabError as error:
+                # On a busy machine virt-api is at times too slow for the API server to count on it.
+                if "ServiceUnavailable" in str(error):
+                    return False
+                raise
+            return True
+
+        until(answered, lambda: f"no answer to {subresource}", PATIENCE)
 
     # Its guest
 

@@ -119,6 +119,28 @@ def _namespace() -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
 
 
+def _patient_probes() -> list[dict[str, str]]:
+    """Ask each of KubeVirt's parts early whether it is ready, and give it time to answer.
+
+    The virtual machines of a lab have the same slow processor: within 1 s, as KubeVirt has it,
+    virt-api is often late, and then the API server has nobody to ask.
+    """
+    probe = {
+        "initialDelaySeconds": 1,
+        "periodSeconds": 3,
+        "timeoutSeconds": 30,
+        "failureThreshold": 10,
+    }
+    kinds = {"virt-api": "Deployment", "virt-controller": "Deployment", "virt-handler": "DaemonSet"}
+    patches = []
+    for part, kind in kinds.items():
+        pod = {"containers": [{"name": part, "readinessProbe": probe}]}
+        patch = json.dumps({"spec": {"template": {"spec": pod}}})
+        where = {"resourceName": part, "resourceType": kind}
+        patches.append(where | {"type": "strategic", "patch": patch})
+    return patches
+
+
 def _kubevirt() -> dict[str, Any]:
     developer = {"useEmulation": True, "featureGates": list(GATES)}
     return {
@@ -130,6 +152,7 @@ def _kubevirt() -> dict[str, Any]:
             "infra": {"replicas": 1},
             "workloads": {"nodePlacement": {"nodeSelector": {"lab": "compute"}}},
             "configuration": {"developerConfiguration": developer},
+            "customizeComponents": {"patches": _patient_probes()},
         },
     }
 
@@ -149,7 +172,7 @@ def _operator() -> dict[str, Any]:
             {"name": "metrics", "containerPort": 8443},
             {"name": "webhooks", "containerPort": 8444},
         ],
-        "readinessProbe": {"httpGet": probe, "initialDelaySeconds": 5, "timeoutSeconds": 10},
+        "readinessProbe": {"httpGet": probe, "periodSeconds": 3, "timeoutSeconds": 10},
         "env": [{"name": key, "value": value} for key, value in environment.items()],
         "resources": {"requests": {"cpu": "10m", "memory": "100Mi"}},
         "volumeMounts": [
