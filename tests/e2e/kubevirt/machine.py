@@ -19,11 +19,17 @@ CONSOLE = "/var/run/kubevirt-private/{uid}/virt-serial0"
 
 TELL = """
 use IO::Socket::UNIX;
-my $console = IO::Socket::UNIX->new(Peer => $ARGV[0]) or die "$ARGV[0]: $!";
-print $console "$ARGV[1]\\n";
-close $console or die $!;
+my ($path, $order) = @ARGV;
+my $console = IO::Socket::UNIX->new(Peer => $path) or die "$path: $!";
+alarm 60;
+print $console "$order\\n";
+while (<$console>) { last if /guest: /; }
 """
-"""For the perl that each Debian has, so also the image with QEMU."""
+"""For the perl that each Debian has, so also the image with QEMU.
+
+It stays until the guest says something: with the connection, QEMU forgets what the guest has not
+yet taken from its port.
+"""
 
 
 class VirtualMachine:

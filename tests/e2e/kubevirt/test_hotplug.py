@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.e2e.kubernetes.manifests import DEVICE, claim, pod
 from tests.e2e.kubernetes.user import User, until
-from tests.e2e.kubevirt.machine import VirtualMachine
+from tests.e2e.kubevirt.machine import PATIENCE, VirtualMachine
 
 SERIAL = "0123456789abcdef"
 BLOCK = 4096
@@ -38,16 +38,38 @@ def test_from_a_pod_to_a_virtual_machine_and_back(user: User, c2: VirtualMachine
     c2.order("write sda 2 as it was told")
     assert c2.hear("block 2 ") == ["sda block 2 written: as it was told"]
 
-    c2.unplug("disk")
-    assert c2.hear("is gone") == ["sda is gone"]
-    c2.await_phase("disk", "")
-    until(lambda: not attachments(user), lambda: f"left: {attachments(user)}")
+    unplug(user, c2, "disk")
 
     user.apply(pod("reader", "disk", node=OTHER_NODE, block=True))
     user.await_pods("reader")
     assert read(user, "reader", 1) == "line 1 of the guest"
     assert read(user, "reader", 2) == "as it was told"
     user.delete("pod/reader", "pvc/disk")
+
+
+def test_a_disk_grows_in_a_virtual_machine(user: User, c2: VirtualMachine) -> None:
+    user.apply(claim("grows", block=True))
+    c2.plug("grows", "grows", serial=SERIAL)
+    assert c2.hear("block 1 ")[0] == f"sda appeared: 64 MiB, serial {SERIAL}"
+    c2.await_phase("grows", "Ready")
+    patch = '{"spec": {"resources": {"requests": {"storage": "96Mi"}}}}'
+    user.kubectl("patch", "pvc/grows", f"--patch={patch}")
+    # KubeVirt keeps 5.5 % back as if there were a file system around the disk.
+    grown = 90
+    assert c2.hear("the end, by the guest") == [
+        f"sda grew: {grown} MiB",
+        f"sda block {grown * 2**20 // BLOCK - 1} written: the end, by the guest",
+    ]
+    unplug(user, c2, "grows")
+    user.delete("pvc/grows")
+
+
+def unplug(user: User, machine: VirtualMachine, volume: str) -> None:
+    """Take a volume away, until the guest and KubeVirt have let go of it."""
+    machine.unplug(volume)
+    assert machine.hear("is gone") == ["sda is gone"]
+    machine.await_phase(volume, "")
+    until(lambda: not attachments(user), lambda: f"left: {attachments(user)}", PATIENCE)
 
 
 def attachments(user: User) -> str:
