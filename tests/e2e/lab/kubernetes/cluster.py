@@ -82,9 +82,11 @@ class Cluster(Lab):
         kubeconfig = f"--kubeconfig={self.control_plane.kubeconfig()}"
         return self.network.command(str(builds.BIN / program), kubeconfig, *arguments)
 
-    def insist(self, program: str, *arguments: str, stdin: str = "") -> str:
+    def insist(
+        self, program: str, *arguments: str, stdin: str = "", timeout: float = KUBECTL_TIMEOUT
+    ) -> str:
         """What it prints; LabError if it fails."""
-        done = self.run(program, *arguments, stdin=stdin)
+        done = self.run(program, *arguments, stdin=stdin, timeout=timeout)
         if done.returncode != 0:
             said = f"{done.stdout}{done.stderr}".strip()
             raise LabError(f"`{program} {' '.join(arguments)}` failed: {said}")

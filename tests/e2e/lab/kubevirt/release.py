@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from tests.e2e.lab.errors import LabError
 from tests.e2e.lab.kubernetes import builds
 from tests.e2e.lab.kubernetes.cluster import Cluster
-from tests.e2e.lab.kubevirt.images import USERS, VERSION, name
+from tests.e2e.lab.kubevirt import objects
+from tests.e2e.lab.kubevirt.objects import NAMESPACE
 from tests.e2e.lab.lab import Progress
 
-NAMESPACE = "kubevirt"
 OPERATOR = "deployment/virt-operator"
 KUBEVIRT = "kubevirt.kubevirt.io/kubevirt"
 CONTROL_PLANE = "node-role.kubernetes.io/control-plane="
 """The label of the nodes that take KubeVirt's own pods."""
 
-GATES = ("HotplugVolumes", "ExpandDisks")
-"""Volumes are plugged by subresources, unless DeclarativeHotplugVolumes is there instead of
-HotplugVolumes; virtual machines are told of disks that grew."""
+STRATEGIES = "kubevirt.io/install-strategy"
+"""The label of what the operator is to install, a list that a pod writes for it: that takes a lab
+host a minute or more, and is always the same. So it is kept."""
 
 DEPLOYED_TIMEOUT = 900.0
 OPERATOR_TIMEOUT = 300.0
@@ -32,10 +34,11 @@ POLL_INTERVAL = 2.0
 def begin(cluster: Cluster, node: str) -> None:
     """Ask for KubeVirt in a cluster whose nodes are ready, its own pods on `node`."""
     cluster.insist("kubectl", "label", f"node/{node}", CONTROL_PLANE)
-    cluster.insist("kubectl", "create", "--filename=-", stdin=json.dumps(_namespace()))
+    cluster.insist("kubectl", "create", "--filename=-", stdin=json.dumps(objects.namespace()))
     for kind in ("priorityclass", "kv", "operator-rbac"):
         cluster.insist("kubectl", "create", "--filename=-", stdin=_generated(kind))
-    for each in (_operator(), _kubevirt()):
+    kept = [json.loads(_strategy().read_text())] if _strategy().exists() else []
+    for each in (*kept, objects.operator(), objects.kubevirt()):
         cluster.insist("kubectl", "create", "--filename=-", stdin=json.dumps(each))
 
 
@@ -51,6 +54,7 @@ def finish(cluster: Cluster, progress: Progress) -> None:
             raise LabError(f"KubeVirt is not deployed: {json.dumps(status)}")
         time.sleep(POLL_INTERVAL)
     _rest(cluster)
+    _keep_strategy(cluster)
     progress("KubeVirt is deployed")
 
 
@@ -61,7 +65,7 @@ def set_gates(cluster: Cluster, gates: Sequence[str]) -> None:
     """
     cluster.insist("kubectl", f"--namespace={NAMESPACE}", "scale", OPERATOR, "--replicas=1")
     rollout = ("rollout", "status", OPERATOR, f"--timeout={OPERATOR_TIMEOUT:.0f}s")
-    cluster.insist("kubectl", f"--namespace={NAMESPACE}", *rollout)
+    cluster.insist("kubectl", f"--namespace={NAMESPACE}", *rollout, timeout=2 * OPERATOR_TIMEOUT)
     gates_alone = {"configuration": {"developerConfiguration": {"featureGates": list(gates)}}}
     patch = ("patch", KUBEVIRT, "--type=merge", f"--patch={json.dumps({'spec': gates_alone})}")
     cluster.insist("kubectl", f"--namespace={NAMESPACE}", *patch)
@@ -76,6 +80,25 @@ def set_gates(cluster: Cluster, gates: Sequence[str]) -> None:
 def _rest(cluster: Cluster) -> None:
     """Stop the operator, which has done its work and would go on taking a tenth of a processor."""
     cluster.insist("kubectl", f"--namespace={NAMESPACE}", "scale", OPERATOR, "--replicas=0")
+
+
+def _strategy() -> Path:
+    """Where it is kept, by all that it follows from."""
+    made_of = json.dumps([objects.operator(), objects.kubevirt(), builds.KUBEVIRT_BIN.name])
+    digest = hashlib.sha256(made_of.encode()).hexdigest()[:12]
+    return builds.KUBEVIRT_BIN.parent / f"install-strategy-{digest}.json"
+
+
+def _keep_strategy(cluster: Cluster) -> None:
+    if _strategy().exists():
+        return
+    command = ("get", "configmaps", f"--namespace={NAMESPACE}", f"--selector={STRATEGIES}")
+    (found,) = json.loads(cluster.insist("kubectl", *command, "--output=json"))["items"]
+    kept = ("name", "namespace", "labels", "annotations")
+    found["metadata"] = {key: found["metadata"][key] for key in kept}
+    unfinished = _strategy().with_suffix(".unfinished")
+    unfinished.write_text(json.dumps(found))
+    unfinished.rename(_strategy())
 
 
 def _has_seen_last_change(cluster: Cluster) -> bool:
@@ -111,100 +134,3 @@ def _generated(kind: str) -> str:
         f"-namespace={NAMESPACE}",
     ]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-
-def _namespace() -> dict[str, Any]:
-    labels = {"kubevirt.io": "", "pod-security.kubernetes.io/enforce": "privileged"}
-    metadata = {"name": NAMESPACE, "labels": labels}
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
-
-
-def _patient_probes() -> list[dict[str, str]]:
-    """Ask each of KubeVirt's parts early whether it is ready, and give it time to answer.
-
-    The virtual machines of a lab have the same slow processor: within 1 s, as KubeVirt has it,
-    virt-api is often late, and then the API server has nobody to ask.
-    """
-    probe = {
-        "initialDelaySeconds": 1,
-        "periodSeconds": 3,
-        "timeoutSeconds": 30,
-        "failureThreshold": 10,
-    }
-    kinds = {"virt-api": "Deployment", "virt-controller": "Deployment", "virt-handler": "DaemonSet"}
-    patches = []
-    for part, kind in kinds.items():
-        pod = {"containers": [{"name": part, "readinessProbe": probe}]}
-        patch = json.dumps({"spec": {"template": {"spec": pod}}})
-        where = {"resourceName": part, "resourceType": kind}
-        patches.append(where | {"type": "strategic", "patch": patch})
-    return patches
-
-
-def _kubevirt() -> dict[str, Any]:
-    developer = {"useEmulation": True, "featureGates": list(GATES)}
-    return {
-        "apiVersion": "kubevirt.io/v1",
-        "kind": "KubeVirt",
-        "metadata": {"name": "kubevirt", "namespace": NAMESPACE},
-        "spec": {
-            "imagePullPolicy": "IfNotPresent",
-            "infra": {"replicas": 1},
-            "workloads": {"nodePlacement": {"nodeSelector": {"lab": "compute"}}},
-            "configuration": {"developerConfiguration": developer},
-            "customizeComponents": {"patches": _patient_probes()},
-        },
-    }
-
-
-def _operator() -> dict[str, Any]:
-    """The operator's Deployment; it finds the images of the others in its environment."""
-    labels = {"kubevirt.io": "virt-operator"}
-    images = {f"{each.upper().replace('-', '_')}_IMAGE": name(each) for each in USERS}
-    environment = images | {"WATCH_NAMESPACE": "", "KUBEVIRT_VERSION": VERSION}
-    probe = {"scheme": "HTTPS", "port": 8443, "path": "/metrics"}
-    container = {
-        "name": "virt-operator",
-        "image": name("virt-operator"),
-        "imagePullPolicy": "IfNotPresent",
-        "command": ["virt-operator", "--port=8443", "-v=2"],
-        "ports": [
-            {"name": "metrics", "containerPort": 8443},
-            {"name": "webhooks", "containerPort": 8444},
-        ],
-        "readinessProbe": {"httpGet": probe, "periodSeconds": 3, "timeoutSeconds": 10},
-        "env": [{"name": key, "value": value} for key, value in environment.items()],
-        "resources": {"requests": {"cpu": "10m", "memory": "100Mi"}},
-        "volumeMounts": [
-            {
-                "name": "certificates",
-                "mountPath": "/etc/virt-operator/certificates",
-                "readOnly": True,
-            },
-            {"name": "profile", "mountPath": "/profile-data"},
-        ],
-    }
-    secret = {"secretName": "kubevirt-operator-certs", "optional": True}
-    pod = {
-        "priorityClassName": "kubevirt-cluster-critical",
-        "serviceAccountName": "kubevirt-operator",
-        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
-        "containers": [container],
-        "volumes": [
-            {"name": "certificates", "secret": secret},
-            {"name": "profile", "emptyDir": {}},
-        ],
-    }
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": "virt-operator", "namespace": NAMESPACE, "labels": labels},
-        "spec": {
-            "replicas": 1,
-            "selector": {"matchLabels": labels},
-            "template": {
-                "metadata": {"labels": labels | {"name": "virt-operator"}},
-                "spec": pod,
-            },
-        },
-    }
