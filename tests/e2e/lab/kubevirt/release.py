@@ -50,10 +50,8 @@ def finish(cluster: Cluster, progress: Progress) -> None:
         if (up := _ready_pods(cluster)) != seen:
             progress(f"KubeVirt is ready as far as {up or 'its operator'}")
             seen = up
-        if time.monotonic() > deadline:
-            raise LabError(f"KubeVirt is not deployed: {json.dumps(status)}")
-        time.sleep(POLL_INTERVAL)
-    _rest(cluster)
+        _check(deadline, f"KubeVirt is not deployed: {json.dumps(status)}")
+    _scale_operator(cluster, 0)
     _keep_strategy(cluster)
     progress("KubeVirt is deployed")
 
@@ -63,23 +61,31 @@ def set_gates(cluster: Cluster, gates: Sequence[str]) -> None:
 
     The operator must have a look at each change of the object, so it is woken for it.
     """
-    cluster.insist("kubectl", f"--namespace={NAMESPACE}", "scale", OPERATOR, "--replicas=1")
-    rollout = ("rollout", "status", OPERATOR, f"--timeout={OPERATOR_TIMEOUT:.0f}s")
-    cluster.insist("kubectl", f"--namespace={NAMESPACE}", *rollout, timeout=2 * OPERATOR_TIMEOUT)
-    gates_alone = {"configuration": {"developerConfiguration": {"featureGates": list(gates)}}}
-    patch = ("patch", KUBEVIRT, "--type=merge", f"--patch={json.dumps({'spec': gates_alone})}")
-    cluster.insist("kubectl", f"--namespace={NAMESPACE}", *patch)
+    _scale_operator(cluster, 1)
+    developer = {"featureGates": list(gates)}
+    change = json.dumps({"spec": {"configuration": {"developerConfiguration": developer}}})
+    patch = (f"--namespace={NAMESPACE}", "patch", KUBEVIRT, "--type=merge", f"--patch={change}")
+    deadline = time.monotonic() + OPERATOR_TIMEOUT
+    # Its webhook answers some time after it is ready.
+    while (done := cluster.kubectl(*patch)).returncode != 0:
+        _check(deadline, f"KubeVirt's operator takes no other features: {done.stderr}")
     deadline = time.monotonic() + DEPLOYED_TIMEOUT
     while not _has_seen_last_change(cluster):
-        if time.monotonic() > deadline:
-            raise LabError("KubeVirt's operator takes no notice of other features.")
-        time.sleep(POLL_INTERVAL)
-    _rest(cluster)
+        _check(deadline, "KubeVirt's operator takes no notice of other features.")
+    _scale_operator(cluster, 0)
 
 
-def _rest(cluster: Cluster) -> None:
-    """Stop the operator, which has done its work and would go on taking a tenth of a processor."""
-    cluster.insist("kubectl", f"--namespace={NAMESPACE}", "scale", OPERATOR, "--replicas=0")
+def _check(deadline: float, otherwise: str) -> None:
+    """Pause before another look; LabError if it is too late for one."""
+    if time.monotonic() > deadline:
+        raise LabError(otherwise)
+    time.sleep(POLL_INTERVAL)
+
+
+def _scale_operator(cluster: Cluster, replicas: int) -> None:
+    """Start or stop it: when its work is done, it would go on taking a tenth of a processor."""
+    scale = ("scale", OPERATOR, f"--replicas={replicas}")
+    cluster.insist("kubectl", f"--namespace={NAMESPACE}", *scale)
 
 
 def _strategy() -> Path:
