@@ -125,5 +125,7 @@ class Cluster(Lab):
 
     def _await_nodes(self, hosts: Sequence[Host]) -> None:
         names = [f"node/{host.name}" for host in hosts]
-        self.insist("kubectl", "wait", "--for=create", "--timeout=120s", *names)
+        # One at a time: of several that are not there it waits for the first alone.
+        for name in names:
+            self.insist("kubectl", "wait", "--for=create", "--timeout=120s", name)
         self.insist("kubectl", "wait", "--for=condition=Ready", "--timeout=120s", *names)
