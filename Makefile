@@ -50,11 +50,15 @@ unit: install ## Unit tests
 e2e: install ## Tests in the lab, in two labs at once
 	@$(PY) -m tests.e2e.lab.prerequisites
 	@$(PY) -m tests.e2e.sanity
-	$(PY) -m pytest tests/e2e --ignore tests/e2e/kubernetes -m 'not slow' --numprocesses 2 --dist loadfile --durations 10
+	$(PY) -m pytest tests/e2e --ignore tests/e2e/kubernetes --ignore tests/e2e/kubevirt -m 'not slow' --numprocesses 2 --dist loadfile --durations 10
 
 .PHONY: test-kubernetes
 test-kubernetes: install ## The driver in a real Kubernetes in the lab; the first run builds Kubernetes from source
 	$(PY) -m pytest tests/e2e/kubernetes --durations 10 -s
+
+.PHONY: test-kubevirt
+test-kubevirt: install ## Volumes in virtual machines of real KubeVirt in the lab; the first run builds KubeVirt from source
+	$(PY) -m pytest tests/e2e/kubevirt --durations 10 -s
 
 .PHONY: conformance-kubernetes
 conformance-kubernetes: install ## All of Kubernetes' own storage tests, an hour or two; goes on where it was; writes docs/conformance.md

@@ -11,7 +11,7 @@ from tests.e2e.guest.errors import GuestError
 from tests.e2e.lab.prerequisites import GUEST_FILES
 
 INIT = Path(__file__).with_name("init.sh")
-MODULES = ("virtio_pci", "virtio_scsi", "sd_mod")
+MODULES = ("virtio_pci", "virtio_scsi", "sd_mod", "virtio_blk")
 
 
 def kernel() -> Path:
@@ -22,7 +22,7 @@ def kernel() -> Path:
 
 
 def initial_ram_disk() -> bytes:
-    """A cpio archive with busybox, the modules for a hot-plugged SCSI disk, and init."""
+    """A cpio archive with busybox, the modules for hot-plugged disks, and init."""
     busybox = GUEST_FILES / "bin" / "busybox"
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)

@@ -2,7 +2,9 @@
 # All that runs in the guest: it watches its disks, and tells on its serial port what it sees and
 # does. A disk that appears is read at its beginning, and written behind that; one that grew is
 # written at its new end. The kernel passes WRITES, the number of lines to write on a new disk,
-# from its command line in the environment.
+# from its command line in the environment. It obeys orders on that port, too:
+#   write DISK BLOCK TEXT
+#   read DISK BLOCK
 BLOCK=4096
 
 /bin/busybox --install -s /bin
@@ -16,8 +18,16 @@ say() { echo "guest: $*"; }
 
 mebibytes() { echo "$(($1 / 2048)) MiB"; }
 
-# Print the first line of a disk's first block, as far as it is text.
-beginning() { dd if="/dev/$1" bs=$BLOCK count=1 iflag=direct 2>/dev/null | head -n 1 | tr -cd ' -~'; }
+# Print the first line of a disk's block of that number, as far as it is text.
+text_of() {
+    dd if="/dev/$1" bs=$BLOCK skip="$2" count=1 iflag=direct 2>/dev/null | head -n 1 | tr -cd ' -~'
+}
+
+serial_of() {
+    # virtio-blk tells it by itself. SCSI has it behind the four bytes that begin each page of vital
+    # product data.
+    cat "/sys/block/$1/serial" 2>/dev/null || tail -c +5 "/sys/block/$1/device/vpd_pg80"
+}
 
 # Write a text into the block of that number, and wait until the disk has it.
 write() {
@@ -30,9 +40,8 @@ write() {
 }
 
 appeared() {
-    # The serial number is behind the four bytes that begin each page of vital product data.
-    say "$1 appeared: $(mebibytes "$2"), serial $(tail -c +5 "/sys/block/$1/device/vpd_pg80")"
-    say "$1 begins with: $(beginning "$1")"
+    say "$1 appeared: $(mebibytes "$2"), serial $(serial_of "$1")"
+    say "$1 begins with: $(text_of "$1" 0)"
     line=1
     while [ "$line" -le "$WRITES" ]; do
         write "$1" "$line" "line $line of the guest"
@@ -47,7 +56,7 @@ grew() {
 
 # The files in /disks are the disks seen before, with their sizes in sectors.
 look() {
-    for path in /sys/block/sd*; do
+    for path in /sys/block/[sv]d*; do
         [ -e "$path/size" ] || continue
         disk=${path##*/}
         read -r size <"$path/size"
@@ -68,11 +77,20 @@ look() {
     done
 }
 
+obey() {
+    case $1 in
+        write) write "$2" "$3" "$4" ;;
+        read) say "$2 block $3 reads: $(text_of "$2" "$3")" ;;
+        *) say "unknown order: $*" ;;
+    esac
+}
+
+stty -echo # what it is told is none of its words
 while read -r module; do
     insmod "/modules/$module"
 done </modules/order
 say "up: Linux $(uname -r), $(cut -d ' ' -f 1 /proc/uptime) s after power-on"
 while :; do
     look
-    sleep 0.5
+    read -t 0.5 -r order disk block text && obey "$order" "$disk" "$block" "$text"
 done

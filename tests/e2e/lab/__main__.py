@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 
 def up(lab: Lab, options: argparse.Namespace) -> int:
-    if options.content == "kubelet":
+    if options.content == "kubevirt":
+        _kubevirt_cluster(lab).up_cluster(options.storage, options.compute, report=_say)
+    elif options.content == "kubelet":
         _cluster(lab).up_cluster(options.storage, options.compute, report=_say)
     else:
         lab.up(options.storage, options.compute, content=options.content, report=_say)
@@ -109,6 +111,12 @@ def _cluster(lab: Lab) -> Cluster:
     return Cluster(lab.directory)
 
 
+def _kubevirt_cluster(lab: Lab) -> Cluster:
+    from tests.e2e.lab.kubevirt.cluster import KubeVirtCluster  # noqa: PLC0415 - few want one
+
+    return KubeVirtCluster(lab.directory)
+
+
 def cut(lab: Lab, options: argparse.Namespace) -> int:
     lab.host(options.host).cut()
     return 0
@@ -173,6 +181,7 @@ def _parser() -> argparse.ArgumentParser:
         ("--bare", "bare", "without the driver's roles"),
         ("--contained", "contained", "roles and tgtd in containers"),
         ("--kubernetes", "kubelet", "as nodes of a Kubernetes cluster that has the driver"),
+        ("--kubevirt", "kubevirt", "the same, and KubeVirt, whose virtual machines they can run"),
     ):
         contents.add_argument(
             option, dest="content", action="store_const", const=content, help=summary

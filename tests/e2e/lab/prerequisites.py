@@ -27,6 +27,9 @@ KUBERNETES_PACKAGES = (
 )  # fmt: skip
 """What a lab needs besides whose hosts are nodes of a cluster."""
 
+KUBEVIRT_PACKAGES = ("gcc", "libc6-dev", "libvirt-dev", "pkg-config")
+"""What building KubeVirt needs besides."""
+
 GUEST_PACKAGES = (
     "qemu-system-x86", "qemu-system-common", "qemu-system-data", "seabios", "busybox-static",
 )  # fmt: skip
@@ -63,6 +66,14 @@ def ensure_kubernetes(report: Callable[[str], None]) -> None:
     ensure(report)
     with _alone(LOCK):
         _install(KUBERNETES_PACKAGES, report)
+
+
+def ensure_kubevirt(report: Callable[[str], None]) -> None:
+    """Install what is missing for a cluster with KubeVirt, or raise LabError where that fails."""
+    ensure_kubernetes(report)
+    with _alone(LOCK):
+        _install(KUBEVIRT_PACKAGES, report)
+    ensure_guest(report)
 
 
 def ensure_guest(report: Callable[[str], None]) -> None:

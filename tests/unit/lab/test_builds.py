@@ -12,8 +12,7 @@ from pathlib import Path
 MAKER = """
 import sys
 from tests.e2e.lab.kubernetes import builds
-builds.DIRECTORY.mkdir(parents=True, exist_ok=True)
-with builds.alone():
+with builds.alone(builds.DIRECTORY):
     print("makes", flush=True)
     sys.stdin.read()
 """

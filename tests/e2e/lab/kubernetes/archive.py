@@ -1,4 +1,4 @@
-"""Images of a single layer, written without any tool: what a static program needs, and no more."""
+"""Images written without any tool: layers of files, and no more."""
 
 from __future__ import annotations
 
@@ -8,47 +8,74 @@ import json
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 NOBODY = "65532:65532"
 
 
-def write(
-    archive: Path,
-    name: str,
-    files: Mapping[str, Path | str],
-    entrypoint: Sequence[str],
-    user: str = NOBODY,
-) -> None:
-    """Write an image as `docker save` would, for `ctr image import`.
+class File(NamedTuple):
+    """A file in a layer of which more is to be said than where it comes from."""
 
-    `files`: by the path in the image, programs of this machine, or, as a text, the target of a
-    symbolic link. The same files always make the same archive.
+    content: Path | bytes
+    mode: int = 0o755
+    owner: int = 0
+    capabilities: bytes = b""
+    """The extended attribute security.capability, as capabilities(7) has it."""
+
+
+class Image(NamedTuple):
+    """An image's name, what it is made of, lowest first, and how it starts."""
+
+    name: str
+    layers: Sequence[Path]
+    entrypoint: Sequence[str]
+    user: str = NOBODY
+    path: str = "/bin"
+
+
+Files = Mapping[str, File | Path | str]
+"""By the path in the image: programs of this machine; a text is where a symbolic link leads."""
+
+
+def write(archive: Path, *images: Image) -> None:
+    """Write images as `docker save` would, for `ctr image import`; a layer that several have, once.
+
+    The same layers always make the same archive.
     """
-    layer = archive.with_suffix(".layer")
-    _write_layer(layer, files)
-    digest = _digest(layer)
-    configuration = json.dumps(
+    digests = {layer: _digest(layer) for image in images for layer in image.layers}
+    manifest = []
+    with tarfile.open(archive, "w") as tar:
+        for image in images:
+            layers = [digests[layer] for layer in image.layers]
+            configuration = _configuration(image, layers)
+            name = f"{hashlib.sha256(configuration).hexdigest()}.json"
+            _add(tar, tarfile.TarInfo(name), configuration)
+            names = [f"{digest}.tar" for digest in layers]
+            manifest.append({"Config": name, "RepoTags": [image.name], "Layers": names})
+        for layer, digest in digests.items():
+            _add(tar, tarfile.TarInfo(f"{digest}.tar"), layer)
+        _add(tar, tarfile.TarInfo("manifest.json"), json.dumps(manifest).encode())
+
+
+def _configuration(image: Image, layers: Sequence[str]) -> bytes:
+    starts = {
+        "Entrypoint": list(image.entrypoint),
+        "User": image.user,
+        "Env": [f"PATH={image.path}"],
+    }
+    differences = [f"sha256:{digest}" for digest in layers]
+    return json.dumps(
         {
             "architecture": "amd64",
             "os": "linux",
-            "config": {"Entrypoint": list(entrypoint), "User": user, "Env": ["PATH=/bin"]},
-            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
+            "config": starts,
+            "rootfs": {"type": "layers", "diff_ids": differences},
         }
     ).encode()
-    configuration_name = f"{hashlib.sha256(configuration).hexdigest()}.json"
-    layer_name = f"{digest}.tar"
-    manifest = [{"Config": configuration_name, "RepoTags": [name], "Layers": [layer_name]}]
-    with tarfile.open(archive, "w") as tar:
-        _add_bytes(tar, "manifest.json", json.dumps(manifest).encode())
-        _add_bytes(tar, configuration_name, configuration)
-        with layer.open("rb") as content:
-            entry = tarfile.TarInfo(layer_name)
-            entry.size = layer.stat().st_size
-            tar.addfile(entry, content)
-    layer.unlink()
 
 
-def _write_layer(layer: Path, files: Mapping[str, Path | str]) -> None:
+def write_layer(layer: Path, files: Files) -> None:
+    """Write a layer; /tmp is as always, every other directory the administrator's."""
     directories = sorted({str(parent) for path in files for parent in Path(path).parents} - {"."})
     with tarfile.open(layer, "w") as tar:
         for directory in directories:
@@ -61,15 +88,23 @@ def _write_layer(layer: Path, files: Mapping[str, Path | str]) -> None:
                 entry.type, entry.linkname = tarfile.SYMTYPE, source
                 tar.addfile(entry)
                 continue
-            entry.mode, entry.size = 0o755, source.stat().st_size
-            with source.open("rb") as content:
-                tar.addfile(entry, content)
+            file = source if isinstance(source, File) else File(source)
+            entry.mode, entry.uid, entry.gid = file.mode, file.owner, file.owner
+            if file.capabilities:
+                attribute = file.capabilities.decode("utf-8", "surrogateescape")
+                entry.pax_headers = {"SCHILY.xattr.security.capability": attribute}
+            _add(tar, entry, file.content)
 
 
-def _add_bytes(tar: tarfile.TarFile, name: str, content: bytes) -> None:
-    entry = tarfile.TarInfo(name)
-    entry.size = len(content)
-    tar.addfile(entry, io.BytesIO(content))
+def _add(tar: tarfile.TarFile, entry: tarfile.TarInfo, content: Path | bytes) -> None:
+    if isinstance(content, bytes):
+        entry.size = len(content)
+        tar.addfile(entry, io.BytesIO(content))
+        return
+    with content.open("rb") as file:
+        # A device such as /dev/null has no size.
+        entry.size = content.stat().st_size
+        tar.addfile(entry, file)
 
 
 def _digest(path: Path) -> str:

@@ -1,4 +1,6 @@
-"""Kubernetes' programs, built once from the Go modules that modules/*/go.mod pin, and kept.
+"""The programs of Kubernetes and KubeVirt, built once and kept.
+
+They come from the Go modules that modules/*/go.mod pin.
 
 `python -m tests.e2e.lab.kubernetes.builds` builds them, for those who want to see that.
 """
@@ -74,17 +76,40 @@ SUITE = {
 }
 """What only Kubernetes' own tests need."""
 
+_KUBEVIRT = "kubevirt.io/kubevirt"
+KUBEVIRT = {
+    **{
+        name: Program("kubevirt", f"{_KUBEVIRT}/cmd/{name}", _KUBEVIRT)
+        for name in (
+            "virt-operator",
+            "virt-api",
+            "virt-controller",
+            "virt-handler",
+            "virt-launcher",
+            "virt-launcher-monitor",
+            "virt-chroot",
+            "virt-freezer",
+            "virt-probe",
+            "virt-tail",
+        )
+    },
+    "resource-generator": Program("kubevirt", f"{_KUBEVIRT}/tools/resource-generator"),
+}
+"""What a lab needs besides that has KubeVirt."""
 
-def _pins() -> str:
+
+def _pins(*, kubevirt: bool) -> str:
     """A name for all that the modules pin: what is built at other versions lives elsewhere."""
     digest = hashlib.sha256()
     for path in sorted(path for path in MODULES.rglob("*") if path.is_file()):
-        digest.update(path.read_bytes())
+        if (path.parent.name == "kubevirt") == kubevirt:
+            digest.update(path.read_bytes())
     return digest.hexdigest()[:10]
 
 
 DIRECTORY = CACHE / "kubernetes"
-BIN = DIRECTORY / f"bin-{_pins()}"
+BIN = DIRECTORY / f"bin-{_pins(kubevirt=False)}"
+KUBEVIRT_BIN = CACHE / "kubevirt" / f"bin-{_pins(kubevirt=True)}"
 SNAPSHOT_CRDS = BIN / "snapshot-crd"
 
 
@@ -98,41 +123,67 @@ def version(module: str, directory: str = "kubernetes") -> str:
 
 
 @contextlib.contextmanager
-def alone() -> Iterator[None]:
-    """Nobody else makes what is kept here: two labs that come up at once want the same."""
-    with (DIRECTORY / "lock").open("w") as lock:
+def alone(directory: Path) -> Iterator[None]:
+    """Nobody else makes what is kept there: two labs that come up at once want the same."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def ensure(report: Callable[[str], None], names: Sequence[str] = tuple(PROGRAMS)) -> None:
-    """Build those that are missing. LabError where that fails."""
-    BIN.mkdir(parents=True, exist_ok=True)
-    with alone():
-        missing = [name for name in names if not (BIN / name).exists()]
-        if missing:
-            report(
-                f"building {len(missing)} programs of Kubernetes from source, once (all of them: "
-                "some 20 minutes on two cores, 5 GB of Go's caches)"
-            )
-        for number, name in enumerate(missing, 1):
-            begun = time.monotonic()
-            report(f"building {name} ({number} of {len(missing)})")
-            go.made(BIN / name, functools.partial(_build, name))
-            report(f"built {name} in {time.monotonic() - begun:.0f} s")
+    """Build those of Kubernetes that are missing. LabError where that fails."""
+    with alone(DIRECTORY):
+        cost = "on two cores some 20 minutes for all, 5 GB of Go's caches"
+        _build_missing(BIN, names, f"Kubernetes: {cost}", report)
         if "snapshot-controller" in names:
             go.made(SNAPSHOT_CRDS, _copy_snapshot_crds)
 
 
+def ensure_kubevirt(report: Callable[[str], None]) -> None:
+    """Build those of KubeVirt that are missing. LabError where that fails."""
+    with alone(KUBEVIRT_BIN.parent):
+        cost = "on two cores some 6 minutes, 3 GB of Go's caches"
+        _build_missing(KUBEVIRT_BIN, [*KUBEVIRT], f"KubeVirt: {cost}", report)
+
+
+def source(module: str, directory: str = "kubernetes") -> Path:
+    """The source of a Go module that is pinned there, in Go's cache."""
+    command = [str(go.tool(DIRECTORY)), "list", "-mod=readonly", "-m", "-f={{.Dir}}", module]
+    found = subprocess.run(
+        command, cwd=MODULES / directory, stdout=subprocess.PIPE, text=True, check=True
+    )
+    return Path(found.stdout.strip())
+
+
+def _build_missing(
+    place: Path, names: Sequence[str], of_what: str, report: Callable[[str], None]
+) -> None:
+    place.mkdir(parents=True, exist_ok=True)
+    missing = [name for name in names if not (place / name).exists()]
+    if missing:
+        report(f"building {len(missing)} programs from source, once, of {of_what}")
+    for number, name in enumerate(missing, 1):
+        begun = time.monotonic()
+        report(f"building {name} ({number} of {len(missing)})")
+        go.made(place / name, functools.partial(_build, name))
+        report(f"built {name} in {time.monotonic() - begun:.0f} s")
+
+
 def _build(name: str, place: Path) -> None:
-    program = {**PROGRAMS, **SUITE}[name]
+    program = {**PROGRAMS, **SUITE, **KUBEVIRT}[name]
     flags = ("-mod=readonly", "-trimpath", "-buildvcs=false", f"-ldflags=-s -w {_linked(program)}")
     # Without its vet: that would take all dependencies' time again.
     command = ("test", "-c", "-vet=off") if name == "e2e.test" else ("build",)
     go.run(
         go.tool(DIRECTORY),
         *(*command, *flags, "-o", str(place), program.package),
-        settings={"CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off"},
+        # virt-launcher links libvirt; if the others did not use C too, all would compile twice.
+        settings={
+            "CGO_ENABLED": "1" if program.module == "kubevirt" else "0",
+            "GOFLAGS": "",
+            "GOWORK": "off",
+        },
         directory=MODULES / program.module,
     )
 
@@ -142,6 +193,8 @@ def _linked(program: Program) -> str:
     if not program.version_of:
         return ""
     tells = version(program.version_of, program.module)
+    if program.version_of == _KUBEVIRT:
+        return f"-X kubevirt.io/client-go/version.gitVersion={tells}"
     if program.version_of != "k8s.io/kubernetes":
         return f"-X main.version={tells}"
     major, minor, _ = tells.removeprefix("v").split(".")
@@ -153,15 +206,7 @@ def _linked(program: Program) -> str:
 
 
 def _copy_snapshot_crds(place: Path) -> None:
-    command = [str(go.tool(DIRECTORY)), "list", "-mod=readonly", "-m", "-f={{.Dir}}"]
-    found = subprocess.run(
-        [*command, f"{SNAPSHOTTER}/client/v8"],
-        cwd=MODULES / "kubernetes",
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    shutil.copytree(Path(found.stdout.strip()) / "config" / "crd", place)
+    shutil.copytree(source(f"{SNAPSHOTTER}/client/v8") / "config" / "crd", place)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tests.e2e.lab import prerequisites
@@ -15,16 +15,17 @@ from tests.e2e.lab.kubernetes.control_plane import ControlPlane
 from tests.e2e.lab.lab import Lab, Progress
 from tests.e2e.lab.topology import Kind
 
-MEMORY_MIB: dict[Kind, int] = {"storage": 1280, "compute": 1280}
 KUBECTL_TIMEOUT = 180.0
 
 
 class Cluster(Lab):
     """Labels, CRDs, the chart: what an administrator would do is done with kubectl and helm."""
 
+    memory_mib: Mapping[Kind, int] = {"storage": 1280, "compute": 1280}
+
     def __init__(self, directory: Path | None = None) -> None:
         super().__init__(directory)
-        self.control_plane = ControlPlane(self.daemons, self.network)
+        self.control_plane = self._new_control_plane()
         self.installs_driver = True
 
     def up_cluster(
@@ -39,16 +40,23 @@ class Cluster(Lab):
 
         `suite`: with what Kubernetes' own tests need.
         """
-        prerequisites.ensure_kubernetes(report)
-        builds.ensure(report, [*builds.PROGRAMS, *(builds.SUITE if suite else [])])
-        disk = disks.ensure([image.archive for image in images.ensure(report, suite=suite)], report)
+        disk = self._ensure_disk(suite=suite, report=report)
         counts: dict[Kind, int] = {"storage": storage, "compute": compute}
         memory = {
-            f"{kind}-{number}": MEMORY_MIB[kind]
+            f"{kind}-{number}": self.memory_mib[kind]
             for kind, count in counts.items()
             for number in range(1, count + 1)
         }
         self.up(storage, compute, content="kubelet", memory_mib=memory, disk=disk, report=report)
+
+    def _ensure_disk(self, *, suite: bool, report: Callable[[str], None]) -> Path:
+        """Make all that the hosts have before they boot; the disk with the images of their pods."""
+        prerequisites.ensure_kubernetes(report)
+        builds.ensure(report, [*builds.PROGRAMS, *(builds.SUITE if suite else [])])
+        return disks.ensure([image.archive for image in images.ensure(report, suite=suite)], report)
+
+    def _new_control_plane(self) -> ControlPlane:
+        return ControlPlane(self.daemons, self.network)
 
     def kubectl(
         self, *arguments: str, stdin: str = "", timeout: float = KUBECTL_TIMEOUT
@@ -74,9 +82,11 @@ class Cluster(Lab):
         kubeconfig = f"--kubeconfig={self.control_plane.kubeconfig()}"
         return self.network.command(str(builds.BIN / program), kubeconfig, *arguments)
 
-    def insist(self, program: str, *arguments: str, stdin: str = "") -> str:
+    def insist(
+        self, program: str, *arguments: str, stdin: str = "", timeout: float = KUBECTL_TIMEOUT
+    ) -> str:
         """What it prints; LabError if it fails."""
-        done = self.run(program, *arguments, stdin=stdin)
+        done = self.run(program, *arguments, stdin=stdin, timeout=timeout)
         if done.returncode != 0:
             said = f"{done.stdout}{done.stderr}".strip()
             raise LabError(f"`{program} {' '.join(arguments)}` failed: {said}")
@@ -107,10 +117,15 @@ class Cluster(Lab):
         progress("the control plane is ready")
         self._await_nodes(hosts)
         progress("all nodes are ready")
+        self._install(hosts, progress)
+
+    def _install(self, hosts: list[Host], progress: Progress) -> None:
         if self.installs_driver:
             release.install(self, hosts, progress)
 
     def _await_nodes(self, hosts: Sequence[Host]) -> None:
         names = [f"node/{host.name}" for host in hosts]
-        self.insist("kubectl", "wait", "--for=create", "--timeout=120s", *names)
+        # One at a time: of several that are not there it waits for the first alone.
+        for name in names:
+            self.insist("kubectl", "wait", "--for=create", "--timeout=120s", name)
         self.insist("kubectl", "wait", "--for=condition=Ready", "--timeout=120s", *names)

@@ -7,6 +7,7 @@ import json
 import secrets
 import subprocess
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.e2e.lab import pki
@@ -25,6 +26,9 @@ ETCD = "http://127.0.0.1:2379"
 
 class ControlPlane:
     """The control plane of one lab, whose network has API_SERVER as an address."""
+
+    options: Mapping[str, Sequence[str]] = {}
+    """What programs are started with besides, by their names."""
 
     def __init__(self, daemons: Daemons, network: Network) -> None:
         self._daemons = daemons
@@ -86,7 +90,8 @@ class ControlPlane:
         )
 
     def _start(self, program: str, *arguments: str) -> None:
-        self._daemons.start(program, [str(BIN / program), *arguments])
+        command = [str(BIN / program), *arguments, *self.options.get(program, ())]
+        self._daemons.start(program, command)
 
     def _kubeconfig(self, user: str, token: str) -> str:
         cluster = {

@@ -19,7 +19,7 @@ DISKS = CACHE / "kubernetes" / "disks"
 SIZE_MIB = 16 * 1024
 MEMORY_MIB = 1024
 IMPORT_TIMEOUT = 300.0
-KEPT = 4
+KEPT = 8
 """So many disks stay: a lab may still run from one that is not the newest."""
 
 
@@ -49,7 +49,7 @@ def ensure(archives: Sequence[Path], report: Callable[[str], None]) -> Path:
     all but the last ones, if there is one: so what changes often is to come last.
     """
     disk = _disk(archives)
-    with builds.alone():
+    with builds.alone(DISKS):
         if not disk.exists():
             known = _known(archives)
             _make(disk, _disk(archives[:known]) if known else None, archives[known:], report)
@@ -65,7 +65,7 @@ def _known(archives: Sequence[Path]) -> int:
 def _make(
     disk: Path, earlier: Path | None, archives: Sequence[Path], report: Callable[[str], None]
 ) -> None:
-    with Workshop(CACHE / "kubernetes" / "workshop") as workshop:
+    with Workshop(CACHE / "kubernetes" / f"workshop-{disk.stem}") as workshop:
         workshop.earlier = earlier
         workshop.up(
             storage=0,
@@ -83,7 +83,6 @@ def _make(
         host.exec("sync").check()
         host.exec("fsfreeze", "--freeze", "/run/lab/system").check()
         host.cut()
-        disk.parent.mkdir(parents=True, exist_ok=True)
         host.system_disk.rename(disk)
 
 

@@ -47,7 +47,7 @@ def ensure(report: Callable[[str], None], *, suite: bool = False) -> list[Image]
     own comes last: it changes most often.
     """
     DIRECTORY.mkdir(parents=True, exist_ok=True)
-    with builds.alone():
+    with builds.alone(builds.DIRECTORY):
         return _ensure(report, suite=suite)
 
 
@@ -116,8 +116,10 @@ def _written(
     short = name.rpartition("/")[2].replace(":", "-")
     place = DIRECTORY / f"{short}-{digest.hexdigest()[:12]}.tar"
     if not place.exists():
-        unfinished = place.with_suffix(".unfinished")
-        archive.write(unfinished, name, files, entrypoint, user)
+        unfinished, layer = place.with_suffix(".unfinished"), place.with_suffix(".layer")
+        archive.write_layer(layer, files)
+        archive.write(unfinished, archive.Image(name, [layer], entrypoint, user))
+        layer.unlink()
         unfinished.rename(place)
     return Image(name, place)
 

@@ -24,6 +24,7 @@ mkdir -p /etc/kubernetes
 mount -t hostfs -o "ro,$LAB_DIR/kubernetes" none /etc/kubernetes
 give_cpu_a_clock
 modprobe -a veth bridge
+modprobe tun # KubeVirt's nodes must have it, also for virtual machines without a network
 modprobe loop # kubelet holds raw block volumes by a loop device
 ip route add default via "${LAB_DATA%.*}.1"
 echo 1 >/proc/sys/net/ipv4/ip_forward

@@ -66,8 +66,7 @@ def _ensure_base(report: Callable[[str], None]) -> None:
         return
     report(f"making {BASE} with debootstrap")
     with tempfile.TemporaryDirectory(dir=builds.DIRECTORY) as root:
-        mirror = _output("apt-get", "indextargets", "--format", "$(REPO_URI)").split()[0]
-        _run("debootstrap", "--variant=minbase", SUITE, root, mirror)
+        run("debootstrap", "--variant=minbase", SUITE, root, mirror())
         # What it left of this machine's way to the packages, and of the packages themselves.
         for left in ("etc/apt/sources.list", "etc/hostname", "etc/resolv.conf"):
             (Path(root) / left).unlink(missing_ok=True)
@@ -94,7 +93,7 @@ def _build(name: str) -> None:
 
 def _pip_settings() -> str:
     """This machine's settings of pip, wherever they come from, as a file."""
-    listed = _output(sys.executable, "-m", "pip", "config", "list")
+    listed = run(sys.executable, "-m", "pip", "config", "list").stdout
     settings = {}
     for line in listed.splitlines():
         name, _, value = line.partition("=")
@@ -109,16 +108,18 @@ def _buildah(*arguments: str, fails: bool = False) -> subprocess.CompletedProces
     # Neither a mount nor a namespace is needed: it works in containers, too.
     storage = {"STORAGE_DRIVER": "vfs", "BUILDAH_ISOLATION": "chroot"}
     roots = (f"--root={STORAGE / 'storage'}", f"--runroot={STORAGE / 'run'}")
-    return _run("buildah", *roots, *arguments, environment=storage, fails=fails)
+    return run("buildah", *roots, *arguments, environment=storage, fails=fails)
 
 
-def _output(*command: str) -> str:
-    return _run(*command).stdout
+def mirror() -> str:
+    """Where this machine has Debian's packages from."""
+    return run("apt-get", "indextargets", "--format", "$(REPO_URI)").stdout.split()[0]
 
 
-def _run(
+def run(
     *command: str, environment: dict[str, str] | None = None, fails: bool = False
 ) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end. LabError where it fails, unless it `fails` as is expected."""
     done = subprocess.run(
         command,
         env={**os.environ, **(environment or {})},

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 NAME = NAMESPACE = "csi-lvm-iscsi"
 CHART = CHECKOUT / "deploy" / "helm" / "csi-lvm-iscsi"
 STORAGE_LABEL = "csi-lvm-iscsi.node-restriction.kubernetes.io/storage=true"
+PATIENCE = 300
+"""Seconds until the driver's pods are ready; helm itself takes some more."""
+
 VALUES: dict[str, Any] = {
     "storage": {
         "portalNetworks": [f"{DATA_NETWORK}.0/24"],
@@ -44,6 +47,6 @@ def upgrade(cluster: Cluster, values: Mapping[str, Any]) -> None:
     """Install or upgrade the chart with the lab's values and these instead of theirs."""
     cluster.insist(
         "helm", "upgrade", "--install", NAME, str(CHART), f"--namespace={NAMESPACE}",
-        "--create-namespace", "--wait", "--timeout=5m", "--values=-",
-        stdin=json.dumps({**VALUES, **values}),
+        "--create-namespace", "--wait", f"--timeout={PATIENCE}s", "--values=-",
+        stdin=json.dumps({**VALUES, **values}), timeout=2 * PATIENCE,
     )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Tests of the driver's volumes in virtual machines of KubeVirt."""

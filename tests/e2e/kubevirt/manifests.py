@@ -1,0 +1,50 @@
+"""Objects of KubeVirt, as a user would write them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.e2e.lab.kubevirt import bootable
+
+Object = dict[str, Any]
+MEMORY = "192Mi"
+
+PROCESSOR = "Nehalem"
+"""One that the node labeller finds QEMU able to emulate, and KubeVirt does not call obsolete."""
+
+
+def virtual_machine(name: str, *, node: str = "", writes: int = 1) -> Object:
+    """A VirtualMachine that is always to run, without disks or network: the lab's guest.
+
+    `writes`: the lines that it writes to each new disk.
+    """
+    kernel = {
+        "kernelArgs": f"console=ttyS0 quiet panic=-1 mitigations=off WRITES={writes}",
+        "container": {
+            "image": bootable.NAME,
+            "imagePullPolicy": "IfNotPresent",
+            "kernelPath": f"/{bootable.KERNEL}",
+            "initrdPath": f"/{bootable.INITIAL_RAM_DISK}",
+        },
+    }
+    devices = {
+        "autoattachPodInterface": False,
+        "autoattachMemBalloon": False,
+        "autoattachGraphicsDevice": False,
+    }
+    machine = {
+        "terminationGracePeriodSeconds": 5,
+        "nodeSelector": {"kubernetes.io/hostname": node} if node else {},
+        "domain": {
+            "cpu": {"cores": 1, "model": PROCESSOR},
+            "memory": {"guest": MEMORY},
+            "devices": devices,
+            "firmware": {"kernelBoot": kernel},
+        },
+    }
+    return {
+        "apiVersion": "kubevirt.io/v1",
+        "kind": "VirtualMachine",
+        "metadata": {"name": name},
+        "spec": {"runStrategy": "Always", "template": {"spec": machine}},
+    }

@@ -1,0 +1,61 @@
+"""A lab whose Kubernetes has KubeVirt beside the driver."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from tests.e2e.lab import prerequisites
+from tests.e2e.lab.host import Host
+from tests.e2e.lab.kubernetes import builds, disks
+from tests.e2e.lab.kubernetes import images as kubernetes_images
+from tests.e2e.lab.kubernetes.cluster import Cluster
+from tests.e2e.lab.kubevirt import bootable, images, nodes, release
+from tests.e2e.lab.kubevirt.control_plane import ExtensibleControlPlane
+from tests.e2e.lab.lab import Progress
+from tests.e2e.lab.topology import Kind
+
+
+class KubeVirtCluster(Cluster):
+    """Virtual machines run on its compute hosts, by emulation.
+
+    KubeVirt's own pods are on the last compute host: not with the storage, so that a test can take
+    that away, and not on the first one, so that it can take a virtual machine's node away.
+    """
+
+    memory_mib: Mapping[Kind, int] = {"storage": 1280, "compute": 3072}
+
+    def _new_control_plane(self) -> ExtensibleControlPlane:
+        return ExtensibleControlPlane(self.daemons, self.network)
+
+    def _ensure_disk(self, *, suite: bool, report: Callable[[str], None]) -> Path:
+        prerequisites.ensure_kubevirt(report)
+        builds.ensure(report)
+        builds.ensure_kubevirt(report)
+        made = kubernetes_images.ensure(report, suite=suite)
+        *others, product = [image.archive for image in made]
+        lasting = [*others, images.ensure(report)]
+        # The large ones are unpacked once, and not again with each change of the driver.
+        disks.ensure(lasting, report)
+        return disks.ensure([*lasting, bootable.ensure(), product], report)
+
+    def _before_boot(self, hosts: list[Host]) -> None:
+        super()._before_boot(hosts)
+        for host in hosts:
+            nodes.adapt(host)
+
+    def _when_ready(self, hosts: list[Host], progress: Progress) -> None:
+        super()._when_ready(hosts, progress)
+        release.finish(self, progress)
+
+    def _install(self, hosts: list[Host], progress: Progress) -> None:
+        # It takes minutes, in which the driver can be installed.
+        progress("installing KubeVirt")
+        release.begin(self, _last_compute(hosts))
+        super()._install(hosts, progress)
+
+
+def _last_compute(hosts: list[Host]) -> str:
+    return max(
+        (host.identity.number, host.name) for host in hosts if host.identity.kind == "compute"
+    )[1]
