@@ -44,7 +44,7 @@ check: install check-generated ## ruff, mypy --strict, import-linter, generated 
 
 .PHONY: unit
 unit: install ## Unit tests
-	$(PY) -m pytest tests/unit
+	$(PY) -m pytest tests/unit --numprocesses 2
 
 .PHONY: e2e
 e2e: install ## Tests in the lab, in two labs at once
