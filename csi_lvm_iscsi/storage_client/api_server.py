@@ -19,6 +19,9 @@ _SECONDS = 5.0
 # noticed before.
 _WATCH_SECONDS = 60
 _MARGIN_SECONDS = 10.0
+# As kubectl has it: KubeVirt's subresources name no type of their answers, and refuse who does not
+# take any (406).
+_ACCEPT = "application/json, */*"
 _MERGE = "application/merge-patch+json"
 _JSON_PATCH = "application/json-patch+json"
 
@@ -168,7 +171,7 @@ class ApiServer:
             method,
             path,
             query_params=list(query.items()),
-            header_params={"Accept": "application/json", "Content-Type": kind},
+            header_params={"Accept": _ACCEPT, "Content-Type": kind},
             body=body,
             auth_settings=["BearerToken"],
         )

@@ -7,6 +7,7 @@ _core/reactor/running.py: spawn_tasks, run_tasks).
 
 import asyncio
 import logging
+import socket
 import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -61,6 +62,7 @@ class Driver:
                 standalone=True,
                 clusterwide=True,
                 stop_flag=stop,
+                identity=_identity(),
             )
         except Exception as error:  # noqa: BLE001 - whatever it fails of, it is started anew
             _log.warning("kopf failed", error=repr(error))
@@ -132,6 +134,12 @@ class _NoDifferences(DiffBaseStorage):
 
     def store(self, *, body: Any, patch: Any, essence: Any) -> None:  # noqa: ANN401
         """Keep nothing."""
+
+
+def _identity() -> Any:  # noqa: ANN401 - kopf exports no type for it
+    """A name for this operator. Otherwise kopf asks for that of the user, which a container's user
+    has none of (kopf, _core/engines/peering.py: detect_own_id)."""
+    return socket.gethostname()
 
 
 def _settings() -> kopf.OperatorSettings:
