@@ -8,6 +8,8 @@ from csi_lvm_iscsi.operator.hotplug.objects import Told, time_of
 from csi_lvm_iscsi.operator.hotplug.world import World
 from csi_lvm_iscsi.storage_client.api_server import Object
 
+# Kubelet's remarks on any pod, which hold nothing up (pkg/kubelet/network/dns/dns.go).
+_REMARKS = ("MissingClusterDNS", "DNSConfigForming")
 _FOREVER_AGO = dt.datetime.min.replace(tzinfo=dt.UTC)
 # Kubelet and the attach-detach controller put several layers of their own before what the driver
 # said.
@@ -48,7 +50,7 @@ def warnings(events: Iterable[Object], of: str) -> list[Told]:
     return [
         Told(f"{of} ({each.get('reason', '')})", each.get("message", ""), _time(each))
         for each in events
-        if each.get("type") == "Warning"
+        if each.get("type") == "Warning" and each.get("reason") not in _REMARKS
     ]
 
 
