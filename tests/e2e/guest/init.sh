@@ -60,6 +60,7 @@ look() {
         [ -e "$path/size" ] || continue
         disk=${path##*/}
         read -r size <"$path/size"
+        [ "$size" -gt 0 ] || continue # it is being taken away
         if [ ! -e "/disks/$disk" ]; then
             appeared "$disk" "$size"
         else
