@@ -69,6 +69,7 @@ def test_what_of_the_time_is_ours(cluster: Cluster, user: User) -> None:
             f"\n{what}: {total:.2f} s, of it {inside:.2f} s in our RPCs, which is {compared:.2f} "
             f"times the bare commands' time (medians of {ROUNDS}); {shown[-1].verbs}"
         )
+        assert 0 < inside < total, f"{what}: the metrics tell nothing of it"
         assert compared <= LIMIT, what
 
 
