@@ -17,6 +17,8 @@ SOCKET = f"{names.DRIVER}-reg.sock"
 _TYPE = "CSIPlugin"  # k8s.io/kubelet, pkg/apis/pluginregistration/v1/constants.go
 # Of CSI: kubelet takes any 1.x for all of them (pkg/volume/csi/csi_plugin.go, validateVersions).
 _VERSIONS = ("1.0.0",)
+# Kubelet is still to have its answer, when what it said ends us.
+_GRACE_SECONDS = 2.0
 _log = structlog.get_logger()
 
 
@@ -43,7 +45,7 @@ class Registration(pluginregistration_pb2_grpc.RegistrationServicer):
         finally:
             # First, so that no call comes any more while those that have begun are ended.
             self._path.unlink(missing_ok=True)
-            await listening.stop(None)
+            await listening.stop(_GRACE_SECONDS)
         raise DriverError(
             f"kubelet refused to register this driver: {reason}. Its log tells more; a driver of "
             f"the same name ({names.DRIVER}) must not run on this node besides."

@@ -83,9 +83,10 @@ class VolumeHotplug:
         )
 
     @property
-    def age(self) -> tuple[str, str]:
-        """What comes first of two is the older one."""
-        return self.created, self.name
+    def age(self) -> tuple[str, bool, str]:
+        """What comes first of two is the older one. Of those of the same second it is the one that
+        has a disk, whatever their names: only that one knows its disk once the claim is gone."""
+        return self.created, "serial" not in self.status, self.name
 
     @property
     def serial_known(self) -> str:

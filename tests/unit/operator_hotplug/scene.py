@@ -272,8 +272,10 @@ class Scene:
             self.now += dt.timedelta(seconds=3)
 
 
-def _age(hotplug: Object) -> tuple[str, str]:
-    return hotplug["metadata"]["creationTimestamp"], hotplug["metadata"]["name"]
+def _age(hotplug: Object) -> tuple[str, bool, str]:
+    metadata = hotplug["metadata"]
+    has_disk = "serial" in hotplug.get("status", {})
+    return metadata["creationTimestamp"], not has_disk, metadata["name"]
 
 
 def _of_the_same(one: Object, other: Object) -> bool:

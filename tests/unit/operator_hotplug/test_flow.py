@@ -12,6 +12,7 @@ from csi_lvm_iscsi.storage_client.api_server import ApiError
 from tests.unit.operator_hotplug.kubevirt import GROUP, NODE
 from tests.unit.operator_hotplug.scene import (
     ATTACHMENTS,
+    CLAIMS,
     EVENTS,
     HOTPLUGS,
     NODES,
@@ -138,6 +139,20 @@ async def test_the_second_of_two_says_so_and_takes_over(scene: Scene) -> None:
     await scene.api.delete(f"{HOTPLUGS}/data")
     await scene.settle(["c2"], rounds=15)
     assert (phase(scene, "later"), scene.entries("c2")) == ("Attached", [("data", SERIAL)])
+
+
+async def test_of_one_second_the_one_with_the_disk_is_the_elder(scene: Scene) -> None:
+    await attached(scene)
+    await scene.hotplug("a", "data", "c2")
+    born = scene.hotplugs()["data"]["metadata"]["creationTimestamp"]
+    scene.hotplugs()["a"]["metadata"]["creationTimestamp"] = born
+    await scene.api.delete(f"{CLAIMS}/data")
+    await scene.settle(["c2"], rounds=3)
+    assert (reason(scene, "a"), reason(scene)) == ("Duplicate", "Attached")
+    for name in ("a", "data"):
+        await scene.api.delete(f"{HOTPLUGS}/{name}")
+    await scene.settle(["c2"], rounds=6)
+    assert (scene.hotplugs(), scene.entries("c2")) == ({}, [])
 
 
 async def test_a_guest_that_holds_the_disk_is_named_and_ended_by_force(scene: Scene) -> None:

@@ -287,6 +287,8 @@ def test_every_sequence_ends_well(way: type[Sequences]) -> None:
     run_state_machine_as_test(
         way,
         settings=settings(
+            # New ones are looked for by hand, with more: what a change broke must fail each time.
+            derandomize=True,
             max_examples=60,
             stateful_step_count=40,
             deadline=None,
