@@ -29,6 +29,8 @@ REPLACEMENT_AMONG_SEVERAL_SECONDS = 15
 # for it (3000 times 10 ms) and then goes on as if it had it (usr/idbm.c, idbm_lock). A shorter
 # bound would kill that one too, and the next, for ever.
 _RECORD_SECONDS = 45.0
+_Version = tuple[int, int, int] | None
+"""Of a file: its inode, time (nanoseconds) and size (bytes); None where it is not there."""
 _LINE = re.compile(r"([\w.\[\]]+) = ")
 # The part of iscsid.conf for mutual CHAP, which is for the administrator's other targets: with it
 # iscsid would ask of tgtd a secret that tgtd does not have.
@@ -54,6 +56,7 @@ class NodeRecords:
         # Deleting walks the whole tree, and fails where another process deletes in it: 5 of 10
         # parallel deletes of different records did (exit 6).
         self._lock = asyncio.Lock()
+        self._pattern: tuple[_Version, str] | None = None
 
     def ensure_interface(self) -> None:
         """Write the interface record that carries our initiator name.
@@ -79,10 +82,9 @@ class NodeRecords:
     ) -> None:
         """Make the records of a target, one for each portal, with the credentials to log in.
 
-        iscsiadm makes the first, from iscsid.conf; our settings go straight into its file, since
-        iscsiadm takes a password in its argument list only, where every process can read it. The
-        others differ from it in their portal alone, so that they need no process. `several`: a
-        session that is cut is not the only way.
+        Our settings go straight into the files, since iscsiadm takes a password in its argument
+        list only, where every process can read it. `several`: a session that is cut is not the
+        only way.
         """
         settings = {
             "node.startup": "manual",
@@ -100,23 +102,48 @@ class NodeRecords:
             "node.session.auth.username": user,
             "node.session.auth.password": password,
         }
-        path = self._path(target, portals[0])
         async with self._lock:
-            await self._run(
-                *(target, "--portal", portals[0], "--interface", self._interface, "--op", "new")
-            )
-            try:
-                record = path.read_text()
-            except OSError as error:
-                raise DriverError(
-                    f"iscsiadm made a record of {target}, but not at {path} ({error.strerror}): "
-                    "this host keeps its iSCSI database somewhere else. Debian's is supported."
-                ) from error
+            record = await self._made(target, portals[0])
             for portal in portals:
                 address, port = model_portals.split(portal)
-                place = {"node.conn[0].address": address, "node.conn[0].port": str(port)}
+                place = {
+                    "node.name": target,
+                    "node.conn[0].address": address,
+                    "node.conn[0].port": str(port),
+                }
                 content = _with_settings(record, settings | place).encode()
-                files.write(self._path(target, portal), content, self._temporary)
+                path = self._path(target, portal)
+                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                files.write(path, content, self._temporary)
+
+    async def _made(self, target: str, portal: str) -> str:
+        """A record as iscsiadm makes it from iscsid.conf. Records differ in target and portal
+        alone, so one is made, and serves until iscsid.conf changes."""
+        version = self._configuration()
+        if self._pattern and self._pattern[0] == version:
+            return self._pattern[1]
+        path = self._path(target, portal)
+        is_new = not path.exists()
+        await self._run(
+            *(target, "--portal", portal, "--interface", self._interface, "--op", "new")
+        )
+        try:
+            record = path.read_text()
+        except OSError as error:
+            raise DriverError(
+                f"iscsiadm made a record of {target}, but not at {path} ({error.strerror}): "
+                "this host keeps its iSCSI database somewhere else. Debian's is supported."
+            ) from error
+        if is_new:
+            self._pattern = version, record
+        return record
+
+    def _configuration(self) -> _Version:
+        try:
+            status = (self._directory / "iscsid.conf").stat()
+        except FileNotFoundError:
+            return None
+        return status.st_ino, status.st_mtime_ns, status.st_size
 
     def portals(self, target: str) -> tuple[str, ...]:
         """The portals of a target that there are records for."""

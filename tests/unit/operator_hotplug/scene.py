@@ -200,7 +200,8 @@ class Scene:
         assert "deletionTimestamp" in metadata, "taken out of a machine without being deleted"
         ours = serial_of(f"0123abcd-{spec['claimName']}")
         assert (machine, serial) == (spec["virtualMachineName"], ours), "it took out another disk"
-        for each in self.hotplugs().values():
+        others = (each for each in self.hotplugs().values() if not _is_same(each, hotplug))
+        for each in others:
             is_elder = _age(each) < _age(hotplug)
             assert not (is_elder and _of_the_same(each, hotplug)), "it took out its elder's disk"
 
@@ -276,6 +277,10 @@ def _age(hotplug: Object) -> tuple[str, bool, str]:
     metadata = hotplug["metadata"]
     has_disk = "serial" in hotplug.get("status", {})
     return metadata["creationTimestamp"], not has_disk, metadata["name"]
+
+
+def _is_same(one: Object, other: Object) -> bool:
+    return bool(one["metadata"]["uid"] == other["metadata"]["uid"])
 
 
 def _of_the_same(one: Object, other: Object) -> bool:
