@@ -12,6 +12,8 @@ from tests.e2e.lab.prerequisites import GUEST_FILES
 
 INIT = Path(__file__).with_name("init.sh")
 MODULES = ("virtio_pci", "virtio_scsi", "sd_mod", "virtio_blk")
+IDENTIFIER = Path("/lib/udev/scsi_id")
+"""With it udev of Debian names disks in /dev/disk/by-id; the lab's hosts have the same udev."""
 
 
 def kernel() -> Path:
@@ -22,7 +24,7 @@ def kernel() -> Path:
 
 
 def initial_ram_disk() -> bytes:
-    """A cpio archive with busybox, the modules for hot-plugged disks, and init."""
+    """A cpio archive with busybox, scsi_id, the modules for hot-plugged disks, and init."""
     busybox = GUEST_FILES / "bin" / "busybox"
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
@@ -30,11 +32,21 @@ def initial_ram_disk() -> bytes:
         for path, directory in [(busybox, "bin"), *((path, "modules") for path in modules)]:
             (root / directory).mkdir(exist_ok=True)
             shutil.copy(path, root / directory)
+        for path in (IDENTIFIER, *_libraries(IDENTIFIER)):
+            place = root / path.relative_to("/")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, place)
         (root / "modules" / "order").write_text("".join(f"{path.name}\n" for path in modules))
         shutil.copy(INIT, root / "init")
         (root / "init").chmod(0o755)
         files = "".join(f"{path.relative_to(root)}\n" for path in sorted(root.rglob("*")))
         return _run(str(busybox), "cpio", "-o", "-H", "newc", cwd=root, stdin=files.encode())
+
+
+def _libraries(program: Path) -> list[Path]:
+    """The loader and what it loads for a program, where the program looks for them."""
+    shown = _run("ldd", str(program)).decode().split()
+    return [Path(word) for word in shown if word.startswith("/")]
 
 
 def _modules() -> list[Path]:

@@ -5,6 +5,8 @@
 # from its command line in the environment. It obeys orders on that port, too:
 #   write DISK BLOCK TEXT
 #   read DISK BLOCK
+#   lines DISK NUMBER   so many, from block 1 on
+#   identify DISK     its name in /dev/disk/by-id, as Debian's udev finds it
 BLOCK=4096
 
 /bin/busybox --install -s /bin
@@ -29,6 +31,15 @@ serial_of() {
     cat "/sys/block/$1/serial" 2>/dev/null || tail -c +5 "/sys/block/$1/device/vpd_pg80"
 }
 
+identify() {
+    if [ -e "/sys/block/$1/serial" ]; then
+        say "$1 is virtio-$(serial_of "$1")"
+    else
+        found=$(/lib/udev/scsi_id --export --whitelisted "--device=/dev/$1" | grep ^ID_SERIAL=)
+        say "$1 is scsi-${found#*=}"
+    fi
+}
+
 # Write a text into the block of that number, and wait until the disk has it.
 write() {
     if printf "%-$((BLOCK - 1))s\n" "$3" >/block &&
@@ -42,8 +53,12 @@ write() {
 appeared() {
     say "$1 appeared: $(mebibytes "$2"), serial $(serial_of "$1")"
     say "$1 begins with: $(text_of "$1" 0)"
+    lines "$1" "$WRITES"
+}
+
+lines() {
     line=1
-    while [ "$line" -le "$WRITES" ]; do
+    while [ "$line" -le "$2" ]; do
         write "$1" "$line" "line $line of the guest"
         line=$((line + 1))
     done
@@ -81,6 +96,8 @@ look() {
 obey() {
     case $1 in
         write) write "$2" "$3" "$4" ;;
+        identify) identify "$2" ;;
+        lines) lines "$2" "$3" ;;
         read) say "$2 block $3 reads: $(text_of "$2" "$3")" ;;
         *) say "unknown order: $*" ;;
     esac

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from csi_lvm_iscsi.operator.hotplug import objects as hotplugs
 from tests.e2e.lab.kubevirt import bootable
 
 Object = dict[str, Any]
@@ -47,4 +48,14 @@ def virtual_machine(name: str, *, node: str = "", writes: int = 1) -> Object:
         "kind": "VirtualMachine",
         "metadata": {"name": name},
         "spec": {"runStrategy": "Always", "template": {"spec": machine}},
+    }
+
+
+def volume_hotplug(name: str, claim_name: str, machine: str) -> Object:
+    """That a claim is attached to a virtual machine."""
+    return {
+        "apiVersion": hotplugs.API_VERSION,
+        "kind": hotplugs.KIND,
+        "metadata": {"name": name},
+        "spec": {"claimName": claim_name, "virtualMachineName": machine},
     }

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from tests.e2e import conformance
-from tests.e2e.kubernetes.conftest import kept_or_new
+from tests.e2e.kubernetes.sessions import with_suite
 from tests.e2e.kubernetes.suite import page, specs
 from tests.e2e.kubernetes.suite.runs import Runs
 
@@ -21,7 +21,7 @@ from tests.e2e.kubernetes.suite.runs import Runs
 def main() -> int:
     """Run, and write docs/conformance.md; the exit status."""
     options = _options()
-    with kept_or_new() as cluster:
+    with with_suite() as cluster:
         directory = Path(f"{cluster.directory}.suite")
         if options.fresh:
             shutil.rmtree(directory, ignore_errors=True)

@@ -53,7 +53,10 @@ class Cluster(Lab):
         """Make all that the hosts have before they boot; the disk with the images of their pods."""
         prerequisites.ensure_kubernetes(report)
         builds.ensure(report, [*builds.PROGRAMS, *(builds.SUITE if suite else [])])
-        return disks.ensure([image.archive for image in images.ensure(report, suite=suite)], report)
+        *lasting, product = [image.archive for image in images.ensure(report, suite=suite)]
+        # The others are unpacked once, and not again with each change of the driver.
+        disks.ensure(lasting, report)
+        return disks.ensure([*lasting, product], report)
 
     def _new_control_plane(self) -> ControlPlane:
         return ControlPlane(self.daemons, self.network)
