@@ -10,7 +10,7 @@ PROTOC := $(PY) -m grpc_tools.protoc -I$(STUBS)=proto \
 
 .PHONY: help
 help: ## This list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
 
 .PHONY: install
 install: .venv/ready ## The virtual environment .venv, with what requirements.lock pins
@@ -31,6 +31,10 @@ demo: install ## The main job, told as it happens, on real LVM, tgt and iSCSI in
 .PHONY: demo-kubernetes
 demo-kubernetes: install ## The same as a user of Kubernetes sees it; the first run builds Kubernetes from source
 	@$(PY) -m tests.e2e.demo.kubernetes
+
+.PHONY: demo-kubevirt
+demo-kubevirt: install ## A volume attached to a virtual machine that runs, with KubeVirt; the first run builds that, too
+	@$(PY) -m tests.e2e.demo.kubevirt
 
 .PHONY: test
 test: check unit e2e ## Static checks, unit tests, lab tests

@@ -36,7 +36,7 @@ def perform(directory: Path, show: Callable[[Screen], None], where_next: str) ->
     try:
         with _only_demo(directory):
             show(screen)
-    except (LabError, Mismatch, Refused, TimeoutError) as error:
+    except (LabError, Mismatch, Refused, TimeoutError, AssertionError) as error:
         screen.failed(f"The demo failed: {error}")
         return 1
     except KeyboardInterrupt:
