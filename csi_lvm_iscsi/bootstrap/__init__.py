@@ -25,9 +25,11 @@ def add_to(
         "--namespace", required=True, metavar="NAMESPACE", help="where the Secrets are"
     )
     bootstrap.add_argument(
-        "--rotate-chap-key",
-        action="store_true",
-        help="add a CHAP key for new publications, and drop those older than the last",
+        "--last-chap-key",
+        metavar="KEY",
+        default="",
+        help="add the CHAP key of this name, which follows the last (k2 after k1), for new "
+        "publications, and drop those older than the last; where it is there, do nothing",
     )
 
 
@@ -35,4 +37,4 @@ async def _start(arguments: argparse.Namespace, _: CollectorRegistry) -> None:
     from csi_lvm_iscsi.bootstrap import flow, store
 
     secrets = store.Secrets(store.connect(), arguments.namespace)
-    flow.ensure_all(secrets, rotate_chap_key=arguments.rotate_chap_key)
+    flow.ensure_all(secrets, last_chap_key=arguments.last_chap_key)

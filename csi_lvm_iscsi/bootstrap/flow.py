@@ -29,11 +29,12 @@ SERVER_NAME = "storage.csi-lvm-iscsi"
 _CLIENT_NAME = "client.csi-lvm-iscsi"
 _OPAQUE, _TLS = "Opaque", "kubernetes.io/tls"
 _CHAP_KEY_BYTES = 32
+FIRST_KEY = "k1"
 
 
-def ensure_all(store: Secrets, *, rotate_chap_key: bool, now: datetime | None = None) -> None:
-    """Have all Secrets, with certificates whose life is not nearly over. Several may do so at once.
-    Raises DriverError."""
+def ensure_all(store: Secrets, *, last_chap_key: str = "", now: datetime | None = None) -> None:
+    """Have all Secrets, with certificates whose life is not nearly over, and this CHAP key or a
+    later one. Several may do so at once. Raises DriverError."""
     now = now or datetime.now(UTC)
     authority = store.ensure(AUTHORITY, _OPAQUE, lambda found: _authority(found, now))
     leaves = ((SERVER_TLS, SERVER_NAME, SERVER), (CLIENT_TLS, _CLIENT_NAME, CLIENT))
@@ -42,7 +43,9 @@ def ensure_all(store: Secrets, *, rotate_chap_key: bool, now: datetime | None = 
         make = functools.partial(new_leaf, signer, name, usage, now)
         decide = functools.partial(_leaf, bundle=authority["ca.crt"], make=make, now=now)
         store.ensure(secret, _TLS, decide)
-    store.ensure(CHAP_KEYS, _OPAQUE, ChapKeys(rotate=rotate_chap_key).decide)
+    store.ensure(
+        CHAP_KEYS, _OPAQUE, functools.partial(_chap_keys, wanted=last_chap_key or FIRST_KEY)
+    )
 
 
 def _authority(found: Data, now: datetime) -> Data:
@@ -79,30 +82,30 @@ def _leaf(found: Data, *, bundle: bytes, make: Callable[[], Signed], now: dateti
     return {"ca.crt": bundle, "tls.crt": made.certificate, "tls.key": made.key}
 
 
-class ChapKeys:
-    """The CHAP keys k1, k2 and so on, of which storage hosts use the last."""
+def _chap_keys(found: Data, *, wanted: str) -> Data:
+    """The keys k1, k2 and so on, of which storage hosts use the last; publications may need the one
+    before.
 
-    def __init__(self, *, rotate: bool) -> None:
-        self._rotate = rotate
-        self._added = ""
-
-    def decide(self, found: Data) -> Data:
-        """The keys that there should be. A rotation adds one key, however often it is asked: where
-        another rotates at the same time, the key of that one will do."""
-        last = max(found, key=key_order, default="k0")
-        if not found or (self._rotate and not self._added):
-            self._added = f"k{_number(last) + 1}"
-        if not self._added or self._added in found:
-            return found
-        added = {self._added: secrets.token_hex(_CHAP_KEY_BYTES).encode()}
-        return {**({last: found[last]} if found else {}), **added}
+    A key is asked for by its name, so that a rotation that is asked for again, as its first answer
+    was lost, does not drop the key in use.
+    """
+    last = max(found, key=key_order, default="k0")
+    if _number(wanted) <= _number(last):
+        return found
+    if _number(wanted) > _number(last) + 1:
+        raise DriverError(
+            f"The last CHAP key is {last}, so {wanted} cannot be the next: ask for "
+            f"k{_number(last) + 1}."
+        )
+    kept = {last: found[last]} if found else {}
+    return {**kept, wanted: secrets.token_hex(_CHAP_KEY_BYTES).encode()}
 
 
 def _number(key_id: str) -> int:
     number = key_id.removeprefix("k")
     if not number.isdecimal():
         raise DriverError(
-            f"Secret {CHAP_KEYS} holds a key {key_id!r}: keys are called k1, k2 and so on. Take it "
-            "out when no publication needs it any more."
+            f"There is no CHAP key {key_id!r}: keys are called k1, k2 and so on. Where Secret "
+            f"{CHAP_KEYS} holds it, take it out when no publication needs it any more."
         )
     return int(number)

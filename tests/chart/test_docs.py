@@ -58,7 +58,7 @@ def test_the_rotation_of_the_chap_key_as_it_is_shown(installed: cluster.Cluster)
     """It makes a Job of bootstrap. Nothing runs it here."""
     page = (ROOT / "docs/security.md").read_text()
     blocks = re.findall(r"^ *```sh\n(.*?)^ *```", page, re.MULTILINE | re.DOTALL)
-    (script,) = [each for each in blocks if "--rotate-chap-key" in each]
+    (script,) = [each for each in blocks if "--last-chap-key" in each]
     kubectl = binary("kubectl")
     assert kubectl
     environment = os.environ | {
@@ -66,10 +66,10 @@ def test_the_rotation_of_the_chap_key_as_it_is_shown(installed: cluster.Cluster)
         "PATH": f"{kubectl.parent}:{os.environ['PATH']}",
     }
     subprocess.run(["sh", "-ec", script], env=environment, check=True, timeout=60)
-    job = json.loads(installed.kubectl("-n", NAMESPACE, "get", "job/rotate-1", "-o", "json"))
+    job = json.loads(installed.kubectl("-n", NAMESPACE, "get", "job/rotate-k2", "-o", "json"))
     (container,) = job["spec"]["template"]["spec"]["containers"]
-    assert container["args"][-1] == "--rotate-chap-key"
-    installed.kubectl("-n", NAMESPACE, "delete", "job/rotate-1")
+    assert container["args"][-1] == "--last-chap-key=k2"
+    installed.kubectl("-n", NAMESPACE, "delete", "job/rotate-k2")
 
 
 def test_every_reason_of_a_volume_hotplug_has_its_advice() -> None:

@@ -64,7 +64,7 @@ async def test_all_that_the_roles_ask_is_allowed_and_no_more(
 ) -> None:
     api = zoned
     bootstrap = Role(api, tmp_path, "CronJob", "bootstrap", _ZONES)
-    for option in ([], ["--rotate-chap-key"]):
+    for option in ([], ["--last-chap-key=k2"]):
         async with bootstrap.running(*option) as process:
             assert await process.wait() == 0
     tls = {name: mounted(api, tmp_path, name) for name in ("server-tls", "client-tls")}

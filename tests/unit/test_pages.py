@@ -275,7 +275,7 @@ def test_the_rotation_of_the_chap_key_runs_bootstrap_with_that_option() -> None:
     spec = cron["spec"]["jobTemplate"]["spec"]
     assert (patch["op"], patch["path"]) == ("add", "/spec/template/spec/containers/0/args/-")
     arguments = [*spec["template"]["spec"]["containers"][0]["args"], patch["value"]]
-    assert cli._parser().parse_args(arguments).rotate_chap_key
+    assert cli._parser().parse_args(arguments).last_chap_key == "k2"
 
 
 # Values, metrics, alerts

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from csi_lvm_iscsi.commands.runner import Where
 from csi_lvm_iscsi.commands.waiting import until
@@ -14,6 +15,8 @@ from csi_lvm_iscsi.node.doctor.state import ISCSI, initiator_name, sessions
 # Where iscsid listens, in the abstract namespace (open-iscsi, usr/mgmt_ipc.h).
 _SOCKET = "@ISCSIADM_ABSTRACT_NAMESPACE"
 _MOVE_SECONDS = 3.0
+# Where Red Hat's package and those made after it keep the records, though /etc/iscsi is there.
+_ELSEWHERE = Path("var/lib/iscsi/nodes")
 _VERSION = re.compile(r"version (\S+)")
 _SAFE_LOGOUT = re.compile(r"^\s*iscsid\.safe_logout\s*=\s*yes", re.MULTILINE | re.IGNORECASE)
 
@@ -28,16 +31,21 @@ class IscsiChecks:
     async def programs(self) -> Sequence[Finding]:
         """Iscsiadm and iscsid, with their database where we look for it."""
         programs = checks.programs(self._host, "open-iscsi", "open-iscsi", "iscsiadm", "iscsid")
-        if programs.fix or (self._host.root / ISCSI).is_dir():
+        if programs.fix:
             return [programs]
-        return [
-            error(
-                "open-iscsi",
-                f"there is no /{ISCSI}: this host keeps its iSCSI database somewhere else. "
-                "Debian's place is supported",
-                f"mkdir /{ISCSI}",
-            )
-        ]
+        root = self._host.root
+        elsewhere = (root / _ELSEWHERE).is_dir() and not (root / ISCSI / "nodes").is_dir()
+        if elsewhere or not (root / ISCSI).is_dir():
+            place = f"in /{_ELSEWHERE.parent}" if elsewhere else "somewhere else"
+            return [
+                error(
+                    "open-iscsi",
+                    f"this host keeps its iSCSI database {place}, not in /{ISCSI}: only Debian's "
+                    "open-iscsi and those built like it are supported",
+                    f"ls -ld /{ISCSI} /{_ELSEWHERE}",
+                )
+            ]
+        return [programs]
 
     async def daemon(self) -> Sequence[Finding]:
         """Iscsid runs, or is started by its socket; it answers, and is iscsiadm's own version."""

@@ -24,7 +24,7 @@ class SessionChecks:
         """The transport, disks and, where a volume has several paths, multipath."""
         paths = [record.target for record in records(self._host)]
         several = len(self._given) > 1 or len(set(paths)) < len(paths)
-        names = ["iscsi_tcp", "sd_mod", *(["dm_multipath"] if several else [])]
+        names = ["iscsi_tcp", "sd_mod", *(["dm_multipath", "dm_service_time"] if several else [])]
         return [await checks.modules(self._host, *names)]
 
     async def records(self) -> Sequence[Finding]:

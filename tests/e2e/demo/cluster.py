@@ -16,6 +16,8 @@ from tests.e2e.kubernetes.user import User, until
 from tests.e2e.lab.kubernetes.cluster import Cluster
 
 C = TypeVar("C", bound=Cluster)
+_LONGEST_WAIT = 600
+"""Seconds that a command of the demos may wait by itself."""
 
 
 @contextlib.contextmanager
@@ -64,7 +66,7 @@ class Told:
         self.screen.evidence("you", f"kubectl apply -f {name}.yaml", said.splitlines())
 
     def kubectl(self, *arguments: str) -> None:
-        said = self.user.kubectl(*arguments)
+        said = self.user.kubectl(*arguments, waits=_LONGEST_WAIT)
         self.screen.evidence("you", f"kubectl {' '.join(arguments)}", said.splitlines())
 
     def shell(self, pod: str, script: str) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from tests.e2e.kubernetes.manifests import Object, listed
-from tests.e2e.lab.kubernetes.cluster import Cluster
+from tests.e2e.lab.kubernetes.cluster import KUBECTL_TIMEOUT, Cluster
 
 T = TypeVar("T")
 PATIENCE = 120
@@ -24,11 +24,11 @@ class User:
         self.cluster = cluster
         self.namespace = namespace
 
-    def kubectl(self, *arguments: str, stdin: str = "") -> str:
-        """What kubectl prints."""
-        return self.cluster.insist(
-            "kubectl", f"--namespace={self.namespace}", *arguments, stdin=stdin
-        )
+    def kubectl(self, *arguments: str, stdin: str = "", waits: float = 0) -> str:
+        """What kubectl prints. `waits`: for so many seconds it may wait for something itself."""
+        arguments = (f"--namespace={self.namespace}", *arguments)
+        timeout = KUBECTL_TIMEOUT + waits
+        return self.cluster.insist("kubectl", *arguments, stdin=stdin, timeout=timeout)
 
     def apply(self, *objects: Object) -> None:
         self.kubectl("apply", "--filename=-", stdin=json.dumps(listed(objects)))
@@ -43,7 +43,8 @@ class User:
 
     def wait(self, condition: str, *resources: str, seconds: float = PATIENCE) -> None:
         """Until all have it: `condition=Ready`, `delete`, `jsonpath={.status.phase}=Bound`."""
-        self.kubectl("wait", f"--for={condition}", f"--timeout={seconds:.0f}s", *resources)
+        timeout = f"--timeout={seconds:.0f}s"
+        self.kubectl("wait", f"--for={condition}", timeout, *resources, waits=seconds)
 
     def await_pods(self, *names: str, seconds: float = PATIENCE) -> None:
         self.wait("condition=Ready", *(f"pod/{name}" for name in names), seconds=seconds)
@@ -53,11 +54,12 @@ class User:
         self.wait(bound, *(f"pvc/{name}" for name in claims), seconds=seconds)
 
     def await_rollout(self, resource: str) -> None:
-        self.kubectl("rollout", "status", resource, f"--timeout={PATIENCE}s")
+        self.kubectl("rollout", "status", resource, f"--timeout={PATIENCE}s", waits=PATIENCE)
 
-    def delete(self, *resources: str) -> None:
+    def delete(self, *resources: str, seconds: float = PATIENCE) -> None:
         """Delete, and wait until they are gone."""
-        self.kubectl("delete", f"--timeout={PATIENCE}s", "--ignore-not-found", *resources)
+        timeout = f"--timeout={seconds:.0f}s"
+        self.kubectl("delete", timeout, "--ignore-not-found", *resources, waits=seconds)
 
     def sh(self, pod: str, script: str) -> str:
         """What a shell prints in a pod, without the end of its last line."""

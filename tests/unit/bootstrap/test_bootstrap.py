@@ -25,8 +25,8 @@ def server() -> Iterator[ApiServer]:
         yield server
 
 
-def run(server: ApiServer, now: datetime = NOW, *, rotate: bool = False) -> None:
-    ensure_all(Secrets(server.api, "storage"), rotate_chap_key=rotate, now=now)
+def run(server: ApiServer, now: datetime = NOW, *, last: str = "") -> None:
+    ensure_all(Secrets(server.api, "storage"), last_chap_key=last, now=now)
 
 
 def certificate(pem: bytes) -> x509.Certificate:
@@ -61,7 +61,7 @@ def test_what_is_there_stays(server: ApiServer) -> None:
 def test_secrets_are_not_told(server: ApiServer, capsys: pytest.CaptureFixture[str]) -> None:
     with capture_logs() as logs:
         run(server)
-        run(server, LEAF_DUE, rotate=True)
+        run(server, LEAF_DUE, last="k2")
     told = f"{logs} {capsys.readouterr()}".encode()
     private = [server.data(CHAP_KEYS)["k1"], server.data(CHAP_KEYS)["k2"]]
     assert not any(secret in told for secret in private)
@@ -133,24 +133,42 @@ def test_a_leaf_that_is_none_is_made_anew(server: ApiServer) -> None:
 def test_rotation_keeps_the_last_key_and_drops_those_before(server: ApiServer) -> None:
     run(server)
     first = server.data(CHAP_KEYS)["k1"]
-    run(server, rotate=True)
+    run(server, last="k2")
     assert server.data(CHAP_KEYS).keys() == {"k1", "k2"}
     assert server.data(CHAP_KEYS)["k1"] == first
-    run(server, rotate=True)
+    run(server, last="k3")
     assert server.data(CHAP_KEYS).keys() == {"k2", "k3"}
+
+
+def test_a_rotation_that_is_asked_for_again_drops_nothing(server: ApiServer) -> None:
+    """As a Job does whose pod died after its work was done."""
+    run(server)
+    run(server, last="k2")
+    before = server.data(CHAP_KEYS)
+    for again in ("k2", "k1", ""):
+        run(server, last=again)
+        assert server.data(CHAP_KEYS) == before
+
+
+@pytest.mark.parametrize("last", ["k3", "zebra"])
+def test_a_key_that_is_not_the_next_is_refused(server: ApiServer, last: str) -> None:
+    run(server)
+    with pytest.raises(DriverError, match=last):
+        run(server, last=last)
+    assert server.data(CHAP_KEYS).keys() == {"k1"}
 
 
 def test_rotation_past_nine(server: ApiServer) -> None:
     server.put(CHAP_KEYS, {"k8": b"x", "k9": b"x"})
-    run(server, rotate=True)
-    run(server, rotate=True)
+    run(server, last="k10")
+    run(server, last="k11")
     assert server.data(CHAP_KEYS).keys() == {"k10", "k11"}
 
 
 def test_a_key_of_another_name_is_not_dropped_unasked(server: ApiServer) -> None:
     server.put(CHAP_KEYS, {"zebra": b"x"})
     with pytest.raises(DriverError, match="'zebra'"):
-        run(server, rotate=True)
+        run(server, last="k2")
     assert server.data(CHAP_KEYS) == {"zebra": b"x"}
 
 
@@ -165,23 +183,21 @@ def test_two_at_once_agree(server: ApiServer) -> None:
 
 
 @pytest.mark.parametrize("secret", [AUTHORITY, SERVER_TLS, CHAP_KEYS])
-@pytest.mark.parametrize("rotate", [False, True])
-def test_another_that_is_faster_is_followed(
-    server: ApiServer, secret: str, *, rotate: bool
-) -> None:
+@pytest.mark.parametrize("last", ["", "k2"])
+def test_another_that_is_faster_is_followed(server: ApiServer, secret: str, last: str) -> None:
     """Between the look and the write of the one, the other does all its work."""
 
     def other(name: str) -> None:
         if name == secret:
             server.before_write = lambda _: None
-            run(server, rotate=rotate)
+            run(server, last=last)
 
-    if rotate:
+    if last:
         run(server)
         secret = CHAP_KEYS
     server.before_write = other
-    run(server, rotate=rotate)
-    assert server.data(CHAP_KEYS).keys() == ({"k1", "k2"} if rotate else {"k1"})
+    run(server, last=last)
+    assert server.data(CHAP_KEYS).keys() == ({"k1", "k2"} if last else {"k1"})
     assert server.data(SERVER_TLS)["ca.crt"] == server.data(AUTHORITY)["ca.crt"]
 
 
@@ -196,4 +212,4 @@ def test_no_server(server: ApiServer) -> None:
     server.shutdown()
     server.server_close()
     with pytest.raises(DriverError, match="does not answer"):
-        flow.ensure_all(Secrets(api, "storage"), rotate_chap_key=False)
+        flow.ensure_all(Secrets(api, "storage"))

@@ -111,3 +111,18 @@ async def test_a_shared_volume_that_is_staged_is_none_left_over(
     findings = await play_recording(tmp_path, monkeypatch, recording, "node")
     assert wrong(findings) == {("records", Level.ERROR), *UNAVOIDABLE}
     assert f"{target}:compute-1 " in "".join(each.fix for each in findings)
+
+
+async def test_a_database_in_red_hats_place_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its package has /etc/iscsi, too, with iscsid.conf in it."""
+    recording = json.loads((TRANSCRIPTS / "healthy-node.json").read_text())
+    recording["files"] = {
+        name.replace("etc/iscsi/nodes", "var/lib/iscsi/nodes"): text
+        for name, text in recording["files"].items()
+    }
+    (tmp_path / "var/lib/iscsi/nodes").mkdir(parents=True, exist_ok=True)
+    findings = await play_recording(tmp_path, monkeypatch, recording, "node")
+    (found,) = [each for each in findings if each.check == "open-iscsi"]
+    assert (found.level, "in /var/lib/iscsi" in found.found) == (Level.ERROR, True)

@@ -70,15 +70,16 @@ class Cluster(Lab):
     def run(
         self, program: str, *arguments: str, stdin: str = "", timeout: float = KUBECTL_TIMEOUT
     ) -> subprocess.CompletedProcess[str]:
-        """Run kubectl or helm in the lab's network, as the cluster's administrator."""
-        return subprocess.run(
-            self.command(program, *arguments),
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=timeout,
-        )
+        """Run kubectl or helm in the lab's network, as the cluster's administrator. LabError if it
+        takes longer than `timeout` seconds."""
+        command = self.command(program, *arguments)
+        try:
+            return subprocess.run(
+                command, input=stdin, capture_output=True, text=True, check=False, timeout=timeout
+            )
+        except subprocess.TimeoutExpired:
+            said = f"`{program} {' '.join(arguments)}` did not end within {timeout:g} s."
+            raise LabError(said) from None
 
     def command(self, program: str, *arguments: str) -> list[str]:
         """The command line of `run`."""
