@@ -6,7 +6,7 @@ import json
 
 from tests.e2e.guest.guest import words
 from tests.e2e.kubernetes.user import User, until
-from tests.e2e.kubevirt.manifests import virtual_machine
+from tests.e2e.kubevirt.manifests import migration, virtual_machine
 from tests.e2e.lab.errors import LabError
 
 BOOT_PATIENCE = 600
@@ -54,6 +54,17 @@ class VirtualMachine:
         self.user.delete(f"vmi/{self.name}")
         self._heard = 0
         self.await_up()
+
+    def migrate(self) -> str:
+        """Have it moved to another node as it runs; that node. Its console begins anew there."""
+        self.user.apply(migration(f"{self.name}-moves", self.name))
+        self.user.wait(
+            "jsonpath={.status.phase}=Succeeded",
+            f"virtualmachineinstancemigration/{self.name}-moves",
+            seconds=BOOT_PATIENCE,
+        )
+        self._heard = 0
+        return str(self.user.get(f"vmi/{self.name}")["status"]["nodeName"])
 
     def state(self) -> str:
         """The phase of its instance; nothing where there is none."""

@@ -17,7 +17,7 @@ PROCESSOR = "Nehalem"
 def virtual_machine(name: str, *, node: str = "", writes: int = 1) -> Object:
     """A VirtualMachine that is always to run, without disks or network: the lab's guest.
 
-    `writes`: the lines that it writes to each new disk.
+    `node`: where it is to start if it can. `writes`: the lines that it writes to each new disk.
     """
     kernel = {
         "kernelArgs": f"console=ttyS0 quiet panic=-1 mitigations=off WRITES={writes}",
@@ -35,7 +35,7 @@ def virtual_machine(name: str, *, node: str = "", writes: int = 1) -> Object:
     }
     machine = {
         "terminationGracePeriodSeconds": 5,
-        "nodeSelector": {"kubernetes.io/hostname": node} if node else {},
+        "affinity": _preferring(node) if node else {},
         "domain": {
             "cpu": {"cores": 1, "model": PROCESSOR},
             "memory": {"guest": MEMORY},
@@ -48,6 +48,23 @@ def virtual_machine(name: str, *, node: str = "", writes: int = 1) -> Object:
         "kind": "VirtualMachine",
         "metadata": {"name": name},
         "spec": {"runStrategy": "Always", "template": {"spec": machine}},
+    }
+
+
+def _preferring(node: str) -> Object:
+    """Bound to its node it could not be migrated."""
+    here = {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}
+    term = {"weight": 100, "preference": {"matchExpressions": [here]}}
+    return {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [term]}}
+
+
+def migration(name: str, machine: str) -> Object:
+    """That a virtual machine is to move to another node as it runs."""
+    return {
+        "apiVersion": "kubevirt.io/v1",
+        "kind": "VirtualMachineInstanceMigration",
+        "metadata": {"name": name},
+        "spec": {"vmiName": machine},
     }
 
 

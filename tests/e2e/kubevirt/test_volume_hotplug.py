@@ -166,6 +166,26 @@ def test_a_machine_that_restarts_gets_it_again(user: User, c2: VirtualMachine) -
     detach(user, c2, "again")
 
 
+def test_a_machine_moves_to_another_node_with_it(
+    cluster: KubeVirtCluster, user: User, c2: VirtualMachine
+) -> None:
+    user.apply(
+        claim("moves", block=True, mode="ReadWriteMany"), volume_hotplug("c2-moves", "moves", "c2")
+    )
+    attached(user, "c2-moves")
+    c2.hear("block 1 ")
+    before = nonces(user, "moves")
+    assert c2.migrate() == OTHER_NODE
+    user.wait(f"jsonpath={{.status.node}}={OTHER_NODE}", "vhp/c2-moves", seconds=PATIENCE)
+    volume = user.volume_id("moves")
+    until(lambda: len(targets(cluster, volume)) == 1, lambda: f"{targets(cluster, volume)}")
+    assert set(nonces(user, "moves")) == {OTHER_NODE}
+    assert nonces(user, "moves") != before
+    c2.order("write sda 2 after the move")
+    assert c2.hear("block 2 ") == ["sda block 2 written: after the move"]
+    detach(user, c2, "moves")
+
+
 @pytest.mark.usefixtures("declarative")
 def test_where_kubevirt_acts_on_edits_of_the_machine(user: User, c2: VirtualMachine) -> None:
     user.apply(claim("edited", block=True))
