@@ -8,11 +8,13 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.kubernetes.hosts import logical_volumes
-from tests.e2e.kubernetes.manifests import THICK, claim
+from tests.e2e.kubernetes.manifests import DATA, THICK, claim, pod, storage_class
 from tests.e2e.kubernetes.user import User, until
+from tests.e2e.lab.kubernetes import release
 from tests.e2e.lab.kubernetes.cluster import Cluster
 
 CORDONED = "storage-1"
+LABEL = release.STORAGE_LABEL.partition("=")[0]
 SIZE_BYTES = 64 * 2**20
 """Of a claim that does not say it."""
 
@@ -65,3 +67,63 @@ def test_a_host_with_volumes_is_not_deleted(cluster: Cluster, user: User) -> Non
     refused = cluster.kubectl("delete", f"storagenode/{host}")
     assert refused.returncode != 0
     assert "retired" in refused.stderr, refused.stderr
+
+
+@pytest.fixture
+def near(user: User) -> Iterator[str]:
+    """A class whose volumes are on the host that is cordoned later."""
+    made = storage_class(f"near-{user.namespace}", {"storageHost": CORDONED})
+    user.apply(made)
+    yield made["metadata"]["name"]
+    user.delete(f"storageclass/{made['metadata']['name']}")
+
+
+@pytest.fixture
+def in_service(cluster: Cluster) -> Iterator[None]:
+    """The host is in service again in the end."""
+    yield
+    cluster.insist("kubectl", "label", f"node/{CORDONED}", "--overwrite", release.STORAGE_LABEL)
+    until(lambda: _has_storage_node(cluster), lambda: "no StorageNode")
+    _patch(cluster, CORDONED, schedulable=True, retired=False)
+    cluster.insist("kubectl", "wait", "--for=condition=Ready", f"storagenode/{CORDONED}")
+
+
+@pytest.mark.usefixtures("in_service")
+def test_a_host_is_drained_and_taken_out_of_service(
+    cluster: Cluster, user: User, near: str
+) -> None:
+    """As docs/storage-hosts.md has it."""
+    user.apply(claim("data", storage_class=near), pod("writer", "data"))
+    user.await_pods("writer")
+    user.sh("writer", f"echo moved >{DATA}/file; sync")
+    user.delete("pod/writer")
+    _patch(cluster, CORDONED, schedulable=False)
+    user.wait("jsonpath={.spec.schedulable}=false", f"storagenode/{CORDONED}")
+
+    user.apply(claim("data-2", source=("PersistentVolumeClaim", "data")), pod("reader", "data-2"))
+    user.await_pods("reader")
+    assert user.sh("reader", f"cat {DATA}/file") == "moved"
+    volume = user.volume_of("data")["metadata"]["name"]
+    user.delete("pvc/data")
+    user.wait("delete", f"pv/{volume}")
+    assert set(logical_volumes(cluster).values()) == {"storage-2"}
+    user.wait("jsonpath={.status.volumes}=0", f"storagenode/{CORDONED}")
+
+    cluster.insist("kubectl", "label", f"node/{CORDONED}", f"{LABEL}-")
+    until(lambda: not _pods(cluster), lambda: f"{_pods(cluster)}")
+    _patch(cluster, CORDONED, retired=True)
+    cluster.insist("kubectl", "delete", f"storagenode/{CORDONED}")
+    assert not _has_storage_node(cluster)
+    assert user.sh("reader", f"cat {DATA}/file") == "moved"
+
+
+def _has_storage_node(cluster: Cluster) -> bool:
+    found = ("get", f"storagenode/{CORDONED}", "--ignore-not-found", "--output=name")
+    return bool(cluster.insist("kubectl", *found))
+
+
+def _pods(cluster: Cluster) -> str:
+    """Those of storage and tgtd on the host."""
+    roles = "app.kubernetes.io/component in (storage,tgtd)"
+    place = (f"--namespace={release.NAMESPACE}", f"--field-selector=spec.nodeName={CORDONED}")
+    return cluster.insist("kubectl", "get", "pods", *place, f"--selector={roles}", "--output=name")
