@@ -167,6 +167,22 @@ def test_what_holds_keys_of_all_hosts_can_be_kept_on_nodes_of_trust() -> None:
     }
 
 
+def test_a_selector_of_ones_own_is_all_that_is_asked_of_a_storage_host(minimal: Objects) -> None:
+    """Helm merges maps: a label among the default values would be asked for, too."""
+
+    def selectors(objects: Objects) -> list[dict[str, str]]:
+        return [
+            pods(objects)[f"DaemonSet/csi-lvm-iscsi-{name}"]["nodeSelector"]
+            for name in ("storage", "tgtd")
+        ]
+
+    usual = "csi-lvm-iscsi.node-restriction.kubernetes.io/storage"
+    linux = {"kubernetes.io/os": "linux"}
+    assert selectors(minimal) == [{**linux, usual: "true"}] * 2
+    own = EVERYTHING["storage"]["nodeSelector"]
+    assert selectors(rendered(EVERYTHING)) == [{**linux, **own}] * 2
+
+
 def test_roles_answer_for_their_health(objects: Objects) -> None:
     for name, pod in pods(objects).items():
         container = pod["containers"][0]
