@@ -316,6 +316,20 @@ def test_without_snapshots_nothing_of_them_is_left() -> None:
     assert "snapshotter" not in yaml.safe_dump(rendered(LEAST))
 
 
+def test_without_virtual_machines_nothing_of_them_is_left() -> None:
+    text = yaml.safe_dump(rendered(LEAST)).lower()
+    assert "kubevirt" not in text
+    assert "virtualmachine" not in text
+    assert "virtual-machines" not in text
+    assert "hotplug" not in text
+    rules = find(rendered(LEAST), "ClusterRole", "csi-lvm-iscsi-operator")["rules"]
+    assert [(rule["resources"], rule["verbs"]) for rule in rules] == [
+        (["storagenodes"], ["list", "watch", "create", "patch"]),
+        (["storagenodes/status"], ["patch"]),
+        (["events"], ["create"]),
+    ]
+
+
 def test_the_storage_node_api_is_upgraded_and_kept(minimal: Objects) -> None:
     crd = find(minimal, "CustomResourceDefinition", "storagenodes.csi-lvm-iscsi.github.io")
     assert crd["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
