@@ -12,6 +12,7 @@ from tests.chart.charts import EVERYTHING, MINIMAL, NAMESPACE, VARIANTS, rendere
 from tests.chart.releases import release
 
 _ACCOUNT = "system:serviceaccount:" + NAMESPACE + ":csi-lvm-iscsi-"
+_LEASE = "csi-lvm-iscsi-github-io"
 _STORAGE_LABEL = "csi-lvm-iscsi.node-restriction.kubernetes.io/storage=true"
 
 
@@ -33,8 +34,22 @@ _RIGHTS = [
     ("controller", "create", "persistentvolumes", True),
     ("controller", "patch", "volumeattachments/status", True),
     ("controller", "create", "leases -n " + NAMESPACE, True),
+    *(
+        ("controller", "update", f"leases/{each}{_LEASE} -n {NAMESPACE}", True)
+        for each in (
+            "",
+            "external-attacher-leader-",
+            "external-resizer-",
+            "external-snapshotter-leader-",
+        )
+    ),
+    ("controller", "get", f"leases/{_LEASE} -n {NAMESPACE}", True),
+    ("controller", "delete", f"leases/{_LEASE} -n {NAMESPACE}", False),
+    ("controller", "update", "leases/csi-lvm-iscsi-operator -n " + NAMESPACE, False),
+    ("controller", "get", "leases/another -n " + NAMESPACE, False),
     ("controller", "watch", "endpointslices -n " + NAMESPACE, True),
-    ("controller", "create", "csistoragecapacities -n " + NAMESPACE, True),
+    ("controller", "create", "csistoragecapacities -n " + NAMESPACE, False),
+    ("controller", "get", "pods -n " + NAMESPACE, False),
     ("controller", "list", "endpointslices -n default", False),
     ("controller", "get", "secrets -n " + NAMESPACE, False),
     ("controller", "list", "pods -n default", False),

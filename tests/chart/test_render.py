@@ -102,12 +102,6 @@ def test_pods_of_hosts_hold_no_token(objects: Objects) -> None:
     }
 
 
-def test_no_rule_has_a_wildcard(objects: Objects) -> None:
-    rules = [rule for each in objects for rule in each.get("rules") or []]
-    assert rules
-    assert not [rule for rule in rules if any("*" in values for values in rule.values())]
-
-
 def test_only_bootstrap_mounts_or_reads_the_authority(objects: Objects) -> None:
     secrets = {
         name: sorted(
@@ -314,20 +308,6 @@ def test_zones_reach_all_that_must_know() -> None:
 def test_without_snapshots_nothing_of_them_is_left() -> None:
     assert "snapshot.storage.k8s.io" not in yaml.safe_dump(rendered(LEAST))
     assert "snapshotter" not in yaml.safe_dump(rendered(LEAST))
-
-
-def test_without_virtual_machines_nothing_of_them_is_left() -> None:
-    text = yaml.safe_dump(rendered(LEAST)).lower()
-    assert "kubevirt" not in text
-    assert "virtualmachine" not in text
-    assert "virtual-machines" not in text
-    assert "hotplug" not in text
-    rules = find(rendered(LEAST), "ClusterRole", "csi-lvm-iscsi-operator")["rules"]
-    assert [(rule["resources"], rule["verbs"]) for rule in rules] == [
-        (["storagenodes"], ["list", "watch", "create", "patch"]),
-        (["storagenodes/status"], ["patch"]),
-        (["events"], ["create"]),
-    ]
 
 
 def test_the_storage_node_api_is_upgraded_and_kept(minimal: Objects) -> None:
