@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import itertools
 import json
 import re
 import shlex
@@ -364,6 +365,33 @@ def test_privileges_are_those_of_the_manifests() -> None:
 
 def _yes(is_so: object) -> str:
     return "yes" if is_so else "no"
+
+
+_COLUMNS = {
+    **dict.fromkeys(("get", "list", "watch"), "reads"),
+    "create": "makes",
+    **dict.fromkeys(("update", "patch"), "changes"),
+    "delete": "deletes",
+}
+
+
+def test_rights_are_those_of_the_manifests() -> None:
+    told = {}
+    for account, where, *cells in _table("security.md", "account"):
+        for column, cell in zip(("reads", "makes", "changes", "deletes"), cells, strict=True):
+            for own, resource in re.findall(r"(own )?`([\w/]+)`", cell):
+                told[account, where, column, resource] = bool(own)
+    given: dict[tuple[str, str, str, str], bool] = {}
+    for each in _objects("Role", "ClusterRole"):
+        account = each["metadata"]["name"].removeprefix("csi-lvm-iscsi-")
+        if account.startswith("volumehotplugs-"):  # users'
+            continue
+        where = "cluster" if each["kind"] == "ClusterRole" else "namespace"
+        for rule in each["rules"]:
+            for resource, verb in itertools.product(rule["resources"], rule["verbs"]):
+                right = (account.removesuffix("-hook"), where, _COLUMNS[verb], resource)
+                given[right] = given.get(right, True) and "resourceNames" in rule
+    assert told == given
 
 
 def test_ports_are_those_of_the_manifests() -> None:
