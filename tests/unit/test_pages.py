@@ -310,6 +310,18 @@ def test_metrics_and_alerts_exist(page: Path) -> None:
 # What the manifests have
 
 
+def test_whoever_installs_it_has_built_the_image() -> None:
+    """None is published. The chart asks for the tag of its version."""
+    version = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
+    for page in (ROOT / "README.md", ROOT / "docs/install.md"):
+        commands = list(_lines(page))
+        (install,) = [each for each in commands if each.startswith("helm install ")]
+        (repository,) = re.findall(r"--set image\.repository=(\S+)", install)
+        for verb in ("build", "push"):
+            (command,) = [each for each in commands if each.startswith(f"docker {verb} ")]
+            assert f"{repository}:{version}" in command.split(), page
+
+
 def _objects(*kinds: str) -> list[dict[str, Any]]:
     manifests = (ROOT / "deploy/manifests/csi-lvm-iscsi.yaml").read_text()
     return [each for each in yaml.safe_load_all(manifests) if each and each["kind"] in kinds]
