@@ -322,6 +322,21 @@ def test_whoever_installs_it_has_built_the_image() -> None:
             assert f"{repository}:{version}" in command.split(), page
 
 
+def test_what_stays_after_an_uninstall_is_told() -> None:
+    told = " ".join(first for first, _ in _table("install.md", "what"))
+    how = " ".join(last for _, last in _table("install.md", "what"))
+    (bootstrap,) = [
+        each for each in _objects("Role") if each["metadata"]["name"] == "csi-lvm-iscsi-bootstrap"
+    ]
+    for rule in bootstrap["rules"]:
+        for secret in rule.get("resourceNames", ()):
+            assert f"`{secret}`" in told
+    for crd in _objects("CustomResourceDefinition"):
+        annotations = crd["metadata"]["annotations"]
+        assert annotations["helm.sh/resource-policy"] == "keep"
+        assert f"kubectl delete crd {crd['metadata']['name']}" in how
+
+
 def _objects(*kinds: str) -> list[dict[str, Any]]:
     manifests = (ROOT / "deploy/manifests/csi-lvm-iscsi.yaml").read_text()
     return [each for each in yaml.safe_load_all(manifests) if each and each["kind"] in kinds]
