@@ -29,6 +29,11 @@ def add_to(
         metavar="DIR",
         help="ca.crt, tls.crt and tls.key of a client certificate",
     )
+    parser.add_argument(
+        "--virtual-machines",
+        action="store_true",
+        help="keep VolumeHotplugs, too: edit the virtual machines of KubeVirt",
+    )
 
 
 def add_cluster(role: argparse.ArgumentParser) -> None:
@@ -54,5 +59,6 @@ async def _start(arguments: argparse.Namespace, registry: CollectorRegistry) -> 
         storage_service=arguments.storage_service,
         tls_directory=arguments.tls_dir,
         zones=arguments.zones,
+        virtual_machines=arguments.virtual_machines,
     )
     await serve(settings, registry)

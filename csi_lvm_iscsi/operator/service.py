@@ -26,6 +26,7 @@ class Settings:
     storage_service: str
     tls_directory: Path
     zones: bool
+    virtual_machines: bool
 
 
 async def serve(settings: Settings, registry: CollectorRegistry) -> None:
@@ -34,17 +35,20 @@ async def serve(settings: Settings, registry: CollectorRegistry) -> None:
     api = await connect()
     cluster = Cluster(api, settings.namespace, settings.storage_service)
     nodes = StorageNodes(cluster, credentials, zones=settings.zones)
-    hotplugs = Hotplugs(api)
+    hotplugs = Hotplugs(api) if settings.virtual_machines else None
     lease = Lease(api, settings.namespace, _LEASE, socket.gethostname())
 
     async def lead() -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(nodes.run())
-            tasks.create_task(hotplugs.run())
+            if hotplugs:
+                tasks.create_task(hotplugs.run())
 
     metrics.register(
         registry,
-        lambda: operator_metrics(nodes.looks, hotplugs.phases(), leads=lease.is_held),
+        lambda: operator_metrics(
+            nodes.looks, hotplugs.phases() if hotplugs else {}, leads=lease.is_held
+        ),
     )
     try:
         await server.until_told([cluster.follow, lambda: lease.lead(lead)])

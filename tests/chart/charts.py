@@ -62,6 +62,7 @@ LEAST: dict[str, Any] = {
         "csi-lvm-iscsi-block": None,
     },
     "snapshots": {"enabled": False},
+    "virtualMachines": False,
 }
 VARIANTS: Mapping[str, dict[str, Any]] = {
     "minimal": MINIMAL,

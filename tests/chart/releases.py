@@ -7,12 +7,16 @@ from tests.chart.charts import CHART, NAMESPACE, helm
 
 
 def release(
-    api: cluster.Cluster, verb: str, *arguments: str, values: dict[str, Any] | None = None
+    api: cluster.Cluster,
+    verb: str,
+    *arguments: str,
+    values: dict[str, Any] | None = None,
+    expect: int = 0,
 ) -> str:
     chart = [str(CHART)] if verb in ("install", "upgrade") else []
     return helm(
         verb, CHART.name, *chart, "--namespace", NAMESPACE, "--kubeconfig", str(api.kubeconfig),
-        "--timeout", "60s", *arguments, values=values,
+        "--timeout", "60s", *arguments, values=values, expect=expect,
     )  # fmt: skip
 
 

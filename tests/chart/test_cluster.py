@@ -1,6 +1,7 @@
 """What a real API server says of the chart: its objects, its API, its rights, its life."""
 
 import json
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -11,6 +12,8 @@ from tests.chart.charts import EVERYTHING, MINIMAL, NAMESPACE, VARIANTS, rendere
 from tests.chart.releases import release
 
 _ACCOUNT = "system:serviceaccount:" + NAMESPACE + ":csi-lvm-iscsi-"
+_LEASE = "csi-lvm-iscsi-github-io"
+_STORAGE_LABEL = "csi-lvm-iscsi.node-restriction.kubernetes.io/storage=true"
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -31,8 +34,22 @@ _RIGHTS = [
     ("controller", "create", "persistentvolumes", True),
     ("controller", "patch", "volumeattachments/status", True),
     ("controller", "create", "leases -n " + NAMESPACE, True),
+    *(
+        ("controller", "update", f"leases/{each}{_LEASE} -n {NAMESPACE}", True)
+        for each in (
+            "",
+            "external-attacher-leader-",
+            "external-resizer-",
+            "external-snapshotter-leader-",
+        )
+    ),
+    ("controller", "get", f"leases/{_LEASE} -n {NAMESPACE}", True),
+    ("controller", "delete", f"leases/{_LEASE} -n {NAMESPACE}", False),
+    ("controller", "update", "leases/csi-lvm-iscsi-operator -n " + NAMESPACE, False),
+    ("controller", "get", "leases/another -n " + NAMESPACE, False),
     ("controller", "watch", "endpointslices -n " + NAMESPACE, True),
-    ("controller", "create", "csistoragecapacities -n " + NAMESPACE, True),
+    ("controller", "create", "csistoragecapacities -n " + NAMESPACE, False),
+    ("controller", "get", "pods -n " + NAMESPACE, False),
     ("controller", "list", "endpointslices -n default", False),
     ("controller", "get", "secrets -n " + NAMESPACE, False),
     ("controller", "list", "pods -n default", False),
@@ -160,14 +177,35 @@ def _finish(api: cluster.Cluster, job: str) -> None:
     )  # fmt: skip
 
 
-def test_notes_tell_what_lacks(installed: cluster.Cluster) -> None:
+@pytest.fixture
+def host(installed: cluster.Cluster) -> Iterator[str]:
+    """A node that is no storage host yet."""
+    labels = {"kubernetes.io/os": "linux"}
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "host-1", "labels": labels}}
+    installed.kubectl("create", "--filename=-", stdin=yaml.safe_dump(node))
+    yield "host-1"
+    installed.kubectl("delete", "node", "host-1")
+
+
+def test_notes_tell_what_lacks(installed: cluster.Cluster, host: str) -> None:
     def notes() -> str:
         output = release(installed, "upgrade", "--no-hooks", values=MINIMAL)
         return output.partition("NOTES:")[2]
 
-    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "host-1"}}
-    installed.kubectl("apply", "--filename=-", stdin=yaml.safe_dump(node))
     assert "NO NODE IS A STORAGE HOST YET" in notes()
-    label = "csi-lvm-iscsi.node-restriction.kubernetes.io/storage=true"
-    installed.kubectl("label", "node", "host-1", label)
+    installed.kubectl("label", "node", host, _STORAGE_LABEL)
     assert "NO NODE IS A STORAGE HOST YET" not in notes()
+
+
+def test_an_upgrade_that_would_end_tgtd_on_a_host_is_refused(
+    installed: cluster.Cluster, host: str
+) -> None:
+    """The controller of DaemonSets deletes its pods where the selector does not fit any more."""
+    installed.kubectl("label", "node", host, _STORAGE_LABEL)
+    values = {"storage": {**MINIMAL["storage"], "nodeSelector": {"example.com/disks": "many"}}}
+    refused = release(installed, "upgrade", "--no-hooks", values=values, expect=1)
+    assert f"storage.nodeSelector would leave out {host}." in refused
+    (advice,) = [each.split() for each in refused.splitlines() if "kubectl label" in each]
+    installed.kubectl(*advice[1:])
+    release(installed, "upgrade", "--no-hooks", values=values)
+    release(installed, "upgrade", "--no-hooks", values=MINIMAL)

@@ -102,12 +102,6 @@ def test_pods_of_hosts_hold_no_token(objects: Objects) -> None:
     }
 
 
-def test_no_rule_has_a_wildcard(objects: Objects) -> None:
-    rules = [rule for each in objects for rule in each.get("rules") or []]
-    assert rules
-    assert not [rule for rule in rules if any("*" in values for values in rule.values())]
-
-
 def test_only_bootstrap_mounts_or_reads_the_authority(objects: Objects) -> None:
     secrets = {
         name: sorted(
@@ -165,6 +159,22 @@ def test_what_holds_keys_of_all_hosts_can_be_kept_on_nodes_of_trust() -> None:
         "csi-lvm-iscsi-operator",
         "csi-lvm-iscsi-bootstrap",
     }
+
+
+def test_a_selector_of_ones_own_is_all_that_is_asked_of_a_storage_host(minimal: Objects) -> None:
+    """Helm merges maps: a label among the default values would be asked for, too."""
+
+    def selectors(objects: Objects) -> list[dict[str, str]]:
+        return [
+            pods(objects)[f"DaemonSet/csi-lvm-iscsi-{name}"]["nodeSelector"]
+            for name in ("storage", "tgtd")
+        ]
+
+    usual = "csi-lvm-iscsi.node-restriction.kubernetes.io/storage"
+    linux = {"kubernetes.io/os": "linux"}
+    assert selectors(minimal) == [{**linux, usual: "true"}] * 2
+    own = EVERYTHING["storage"]["nodeSelector"]
+    assert selectors(rendered(EVERYTHING)) == [{**linux, **own}] * 2
 
 
 def test_roles_answer_for_their_health(objects: Objects) -> None:

@@ -73,10 +73,19 @@ def test_helm_says_which_value_is_bad(values: dict[str, Any], message: str) -> N
             },
             "csi-lvm-iscsi-thin, mine are all marked as default",
         ),
+        (
+            {"storage": {**MINIMAL["storage"], "stopAt": 60}},
+            "storage.stopAt (60) is below storage.extendAt (70)",
+        ),
     ],
 )
 def test_helm_says_what_is_missing(values: dict[str, Any], message: str) -> None:
     assert message in helm("template", str(CHART), values=values, expect=1)
+
+
+@pytest.mark.parametrize("values", [{"stopAt": 70}, {"stopAt": 99.5, "extendAt": 100}])
+def test_a_pool_may_stop_where_it_is_extended_or_never_is(values: dict[str, Any]) -> None:
+    helm("template", str(CHART), values={"storage": {**MINIMAL["storage"], **values}})
 
 
 def test_zones_need_a_kubernetes_that_has_them_in_pods() -> None:

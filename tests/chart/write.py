@@ -10,7 +10,8 @@ _HEADER = f"""\
 #   helm template csi-lvm-iscsi deploy/helm/csi-lvm-iscsi \\
 #     --namespace {NAMESPACE} --kube-version 1.37.2 \\
 #     --set 'storage.portalNetworks={{10.77.0.0/24}}' --set 'storage.thinPools={{vg0/pool}}'
-# Put your networks and pools in the place of these. Before it is applied again:
+# Put your image (none is published), networks and pools in the place of these. Before it is applied
+# again:
 #   kubectl -n {NAMESPACE} delete job csi-lvm-iscsi-bootstrap --ignore-not-found
 ---
 apiVersion: v1

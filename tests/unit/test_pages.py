@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import itertools
 import json
 import re
 import shlex
@@ -309,6 +310,33 @@ def test_metrics_and_alerts_exist(page: Path) -> None:
 # What the manifests have
 
 
+def test_whoever_installs_it_has_built_the_image() -> None:
+    """None is published. The chart asks for the tag of its version."""
+    version = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
+    for page in (ROOT / "README.md", ROOT / "docs/install.md"):
+        commands = list(_lines(page))
+        (install,) = [each for each in commands if each.startswith("helm install ")]
+        (repository,) = re.findall(r"--set image\.repository=(\S+)", install)
+        for verb in ("build", "push"):
+            (command,) = [each for each in commands if each.startswith(f"docker {verb} ")]
+            assert f"{repository}:{version}" in command.split(), page
+
+
+def test_what_stays_after_an_uninstall_is_told() -> None:
+    told = " ".join(first for first, _ in _table("install.md", "what"))
+    how = " ".join(last for _, last in _table("install.md", "what"))
+    (bootstrap,) = [
+        each for each in _objects("Role") if each["metadata"]["name"] == "csi-lvm-iscsi-bootstrap"
+    ]
+    for rule in bootstrap["rules"]:
+        for secret in rule.get("resourceNames", ()):
+            assert f"`{secret}`" in told
+    for crd in _objects("CustomResourceDefinition"):
+        annotations = crd["metadata"]["annotations"]
+        assert annotations["helm.sh/resource-policy"] == "keep"
+        assert f"kubectl delete crd {crd['metadata']['name']}" in how
+
+
 def _objects(*kinds: str) -> list[dict[str, Any]]:
     manifests = (ROOT / "deploy/manifests/csi-lvm-iscsi.yaml").read_text()
     return [each for each in yaml.safe_load_all(manifests) if each and each["kind"] in kinds]
@@ -364,6 +392,33 @@ def test_privileges_are_those_of_the_manifests() -> None:
 
 def _yes(is_so: object) -> str:
     return "yes" if is_so else "no"
+
+
+_COLUMNS = {
+    **dict.fromkeys(("get", "list", "watch"), "reads"),
+    "create": "makes",
+    **dict.fromkeys(("update", "patch"), "changes"),
+    "delete": "deletes",
+}
+
+
+def test_rights_are_those_of_the_manifests() -> None:
+    told = {}
+    for account, where, *cells in _table("security.md", "account"):
+        for column, cell in zip(("reads", "makes", "changes", "deletes"), cells, strict=True):
+            for own, resource in re.findall(r"(own )?`([\w/]+)`", cell):
+                told[account, where, column, resource] = bool(own)
+    given: dict[tuple[str, str, str, str], bool] = {}
+    for each in _objects("Role", "ClusterRole"):
+        account = each["metadata"]["name"].removeprefix("csi-lvm-iscsi-")
+        if account.startswith("volumehotplugs-"):  # users'
+            continue
+        where = "cluster" if each["kind"] == "ClusterRole" else "namespace"
+        for rule in each["rules"]:
+            for resource, verb in itertools.product(rule["resources"], rule["verbs"]):
+                right = (account.removesuffix("-hook"), where, _COLUMNS[verb], resource)
+                given[right] = given.get(right, True) and "resourceNames" in rule
+    assert told == given
 
 
 def test_ports_are_those_of_the_manifests() -> None:

@@ -149,3 +149,27 @@ tolerations:
     operator: Exists
     effect: NoSchedule
 {{- end }}
+
+{{/*
+Labels of the storage hosts. The usual one is not in the values: helm merges maps, and would demand it beside one's own.
+*/}}
+{{- define "storageLabels" -}}
+{{- toYaml (.Values.storage.nodeSelector | default (dict "csi-lvm-iscsi.node-restriction.kubernetes.io/storage" "true")) }}
+{{- end }}
+
+{{/* Whether a node has labels: "yes", or nothing. Takes a dict of node and labels. */}}
+{{- define "hasLabels" -}}
+{{- $has := "yes" }}
+{{- $of := .node.metadata.labels | default dict }}
+{{- range $key, $value := .labels }}
+{{- if not (and (hasKey $of $key) (eq (get $of $key) $value)) }}{{ $has = "" }}{{ end }}
+{{- end }}
+{{- $has }}
+{{- end }}
+
+{{/* Labels as kubectl takes them. */}}
+{{- define "labelArguments" -}}
+{{- $arguments := list }}
+{{- range $key, $value := . }}{{ $arguments = append $arguments (printf "%s=%s" $key $value) }}{{ end }}
+{{- join " " $arguments }}
+{{- end }}
