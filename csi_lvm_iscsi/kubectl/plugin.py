@@ -57,7 +57,7 @@ class Failure(Exception):
 _OTHER_CLUSTER = "or choose another cluster with --context"
 # kubectl tells what went wrong in words only: pkg/cmd/util/helpers.go, StandardErrorMessage.
 _FAILURES = (
-    (r"\(AlreadyExists\)", "exists", ""),
+    (r"\(AlreadyExists\)", "", "Somebody made it just now: try again"),
     (r"\(Forbidden\)", "forbidden", "Ask an administrator of the cluster for that right"),
     (
         r"have a resource type|no matches for kind|could not find the requested resource",
@@ -203,12 +203,14 @@ class Kubectl:
 # --- attach, detach ---
 
 
-def hotplug_name(machine: str, claim: str) -> str:
-    """The name of the VolumeHotplug of a claim and a VM; an object's may have 253 characters."""
-    name = f"{machine}-{claim}"
-    if len(name) <= 253:
-        return name
-    return f"{name[:240].rstrip('.-')}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+def hotplug_names(machine: str, claim: str) -> list[str]:
+    """Names for the VolumeHotplug of a VM and a claim, the better one first: VM `db` and claim
+    `prod-data` have theirs in common with VM `db-prod` and `data`. One has 253 characters at most.
+    """
+    plain = f"{machine}-{claim}"
+    of_both = hashlib.sha256(f"{machine}/{claim}".encode()).hexdigest()[:12]
+    unique = f"{plain[:240].rstrip('.-')}-{of_both}"
+    return [plain, unique] if len(plain) <= 253 else [unique]
 
 
 def guest_path(bus: str, serial: str) -> str:
@@ -219,24 +221,34 @@ def guest_path(bus: str, serial: str) -> str:
 
 
 def _attach(kubectl: Kubectl, asked: argparse.Namespace) -> int:
-    name = hotplug_name(asked.vm, asked.claim)
-    spec: Json = {"claimName": asked.claim, "virtualMachineName": asked.vm, "bus": asked.bus}
-    spec["readOnly"] = asked.read_only
-    spec.update({"serial": asked.serial} if asked.serial else {})
-    wanted = {"apiVersion": VERSION, "kind": "VolumeHotplug", "metadata": {"name": name}}
-    try:
+    spec: Json = {"claimName": asked.claim, "virtualMachineName": asked.vm}
+    spec |= {"bus": asked.bus, "readOnly": asked.read_only}
+    spec |= {"serial": asked.serial} if asked.serial else {}
+    there, taken = _those_of(kubectl, asked)
+    if there:
+        found = there[0]
+        detach = ["kubectl", "lvmiscsi", "detach", asked.claim, "--vm", asked.vm, "--wait"]
+        _see_that_it_is(found, spec, f"`{shlex.join([*detach, *kubectl.flags])}`")
+        print(f"VolumeHotplug {name_of(found)} is there already")
+    else:
+        names = hotplug_names(asked.vm, asked.claim)
+        name = next((each for each in names if each not in taken), names[-1])
+        wanted = {"apiVersion": VERSION, "kind": "VolumeHotplug", "metadata": {"name": name}}
         stdin = json.dumps({**wanted, "spec": spec})
         found = kubectl.read("create", "--filename=-", "--output=json", stdin=stdin)
         print(f"VolumeHotplug {name} created")
-    except Failure as failure:
-        if failure.kind != "exists":
-            raise
-        found = kubectl.read("get", HOTPLUGS, name, "--output=json")
-        _see_that_it_is(
-            found, spec, f"`kubectl lvmiscsi detach {asked.claim} --vm {asked.vm} --wait`"
-        )
-        print(f"VolumeHotplug {name} is there already")
     return _await_attached(kubectl, found, asked) if asked.wait else 0
+
+
+def _those_of(kubectl: Kubectl, asked: argparse.Namespace) -> tuple[list[Json], set[str]]:
+    """The VolumeHotplugs of the claim and the VM, and the names of all that there are. The first
+    of them is the oldest of those that stay: it attaches the claim, the others do nothing."""
+    listed = several(kubectl.read("get", HOTPLUGS, "--output=json"), "items")
+    pair = {"claimName": asked.claim, "virtualMachineName": asked.vm}
+    found = [each for each in listed if pair.items() <= each["spec"].items()]
+    found.sort(key=lambda each: text(each, "metadata creationTimestamp"))
+    found.sort(key=lambda each: "deletionTimestamp" in each["metadata"])
+    return found, set(map(name_of, listed))
 
 
 def _see_that_it_is(found: Json, spec: Json, detach: str) -> None:
@@ -288,9 +300,7 @@ def _words(hotplug: Json) -> str:
 
 
 def _detach(kubectl: Kubectl, asked: argparse.Namespace) -> int:
-    wanted = {"claimName": asked.claim, "virtualMachineName": asked.vm}
-    listed = several(kubectl.read("get", HOTPLUGS, "--output=json"), "items")
-    found = [each for each in listed if wanted.items() <= each["spec"].items()]
+    found, _ = _those_of(kubectl, asked)
     if not found:
         print(f"Nothing to detach: no VolumeHotplug attaches {asked.claim} to {asked.vm}")
     for each in found:

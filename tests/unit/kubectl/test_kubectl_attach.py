@@ -61,6 +61,61 @@ def test_the_same_again_is_fine(desk: Workstation) -> None:
     assert attached == f"data is attached to c2 on compute-1; {GUEST_HAS_IT}"
 
 
+def named(name: str, found: Object, **more: str) -> Object:
+    return {**found, "metadata": {**found["metadata"], "name": name, **more}}
+
+
+def test_one_of_another_name_is_the_same(desk: Workstation) -> None:
+    """A VolumeHotplug that a person made has a name of its own."""
+    desk.has(plugin.HOTPLUGS, named("mine", ATTACHED))
+    desk.cluster["lists"] = [[named("mine", ATTACHED)]]
+    ran = desk.run(*ATTACH, "--wait")
+    assert ran.out.startswith("VolumeHotplug mine is there already\ndata is attached to c2")
+    assert "metadata.name%3Dmine" in desk.calls("get")[1][-1]
+    assert not desk.calls("create")
+    assert "a VolumeHotplug mine already, but" in desk.run(*ATTACH, "--read-only").err
+
+
+def test_of_several_it_is_the_one_that_attaches_the_claim(desk: Workstation) -> None:
+    first, second = (f"2026-11-28T09:00:0{second}Z" for second in (1, 2))
+    younger = named("a", NEW, creationTimestamp=second)
+    desk.has(plugin.HOTPLUGS, younger, named("b", ATTACHED, creationTimestamp=first))
+    assert desk.run(*ATTACH).out == "VolumeHotplug b is there already\n"
+    desk.has(plugin.HOTPLUGS, younger, leaving(named("b", ATTACHED, creationTimestamp=first)))
+    assert desk.run(*ATTACH).out == "VolumeHotplug a is there already\n"
+
+
+def test_pairs_of_a_vm_and_a_claim_that_would_have_one_name(desk: Workstation) -> None:
+    """The second gets another name, by which the same command again finds it."""
+    desk.has(plugin.HOTPLUGS, hotplug("prod-data", "db"))
+    words = ("attach", "data", "--vm", "db-prod")
+    assert desk.run(*words).out == "VolumeHotplug db-prod-data-e545fad0beb8 created\n"
+    desk.has(plugin.HOTPLUGS, hotplug("prod-data", "db"), desk.created())
+    assert desk.run(*words).out == "VolumeHotplug db-prod-data-e545fad0beb8 is there already\n"
+    desk.has(plugin.HOTPLUGS, hotplug("data", "db-prod"))
+    assert desk.run("attach", "prod-data", "--vm", "db").status == 0
+    assert desk.created()["metadata"]["name"] not in ("db-prod-data", "db-prod-data-e545fad0beb8")
+
+
+def test_advice_is_for_the_same_cluster_and_namespace(desk: Workstation) -> None:
+    there = hotplug("data", "c2")
+    there["metadata"]["namespace"] = "team"
+    desk.has(plugin.HOTPLUGS, there)
+    ran = desk.run(*ATTACH, "--read-only", "-n", "team", "--context=west")
+    advice = "kubectl lvmiscsi detach data --vm c2 --wait --namespace=team --context=west"
+    assert f"(`{advice}`)" in ran.err
+
+
+def test_one_that_is_made_meanwhile(desk: Workstation) -> None:
+    """The list does not have it, but it is in the way."""
+    there = hotplug("data", "c2")
+    there["metadata"]["namespace"] = "team"
+    desk.has(plugin.HOTPLUGS, there)
+    ran = desk.run(*ATTACH)
+    assert (ran.status, ran.out) == (1, "")
+    assert ran.err.endswith("already exists. Somebody made it just now: try again.\n")
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -100,7 +155,7 @@ def test_attach_tells_what_it_waits_for(desk: Workstation) -> None:
         "Attached\n",
         f"data is attached to c2 on compute-1; {GUEST_HAS_IT}",
     ]
-    (_, watch) = desk.calls("get")
+    (_, _, watch) = desk.calls("get")
     assert watch[-1] == (
         "--raw=/apis/csi-lvm-iscsi.github.io/v1alpha1/namespaces/default/volumehotplugs"
         "?fieldSelector=metadata.name%3Dc2-data&watch=1&resourceVersion=7"
@@ -154,9 +209,7 @@ def test_waiting_is_bounded(desk: Workstation) -> None:
 
 def test_detach_deletes_whatever_attaches_it(desk: Workstation) -> None:
     """A VolumeHotplug that a person made has a name of its own."""
-    mine = hotplug("data", "c2")
-    mine["metadata"]["name"] = "mine"
-    desk.has(plugin.HOTPLUGS, mine, hotplug("data", "c3"), hotplug("logs", "c2"))
+    desk.has(plugin.HOTPLUGS, named("mine", NEW), hotplug("data", "c3"), hotplug("logs", "c2"))
     ran = desk.run(*DETACH)
     assert ran.status == 0
     assert ran.out == "VolumeHotplug mine deleted: it goes when the volume is detached\n"
@@ -204,12 +257,16 @@ def test_a_cluster_without_the_driver(desk: Workstation, words: tuple[str, ...])
 
 
 def test_names_of_volumehotplugs() -> None:
-    assert plugin.hotplug_name("c2", "data") == "c2-data"
-    long = [plugin.hotplug_name("v" * 236 + "." * dots + "m", "c" * 40) for dots in (0, 1, 2, 3)]
+    assert plugin.hotplug_names("c2", "data")[0] == "c2-data"
+    assert len(plugin.hotplug_names("c" * 126, "d" * 126)) == 2
+    pairs = [("v" * count + ".m", "c" * 40) for count in range(236, 242)]
+    pairs += [("v" * 200, "v-" * 50 + "v"), ("v" * 200 + "-v", "v-" * 49 + "v")]
+    long = [name for pair in pairs for name in plugin.hotplug_names(*pair)]
+    label = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
     for name in long:
         assert len(name) <= 253
-        assert re.fullmatch(r"[a-z0-9.-]+[a-z0-9]-[0-9a-f]{12}", name)
-    assert len(set(long)) == 4
+        assert re.fullmatch(rf"({label}\.)*{label}-[0-9a-f]{{12}}", name)
+    assert len(set(long)) == len(pairs)
 
 
 def test_where_the_guest_has_it() -> None:
