@@ -102,6 +102,12 @@ def several(tree: Json, path: str) -> list[Json]:
     return found if isinstance(found, list) else []
 
 
+def condition(tree: Json, kind: str) -> Json:
+    """A condition of an object; empty where it has none of that kind."""
+    found = (each for each in several(tree, "status conditions") if each["type"] == kind)
+    return next(found, {})
+
+
 def name_of(tree: Json) -> str:
     """The name of an object."""
     return text(tree, "metadata name")
@@ -215,9 +221,8 @@ def hotplug_names(machine: str, claim: str) -> list[str]:
 
 def guest_path(bus: str, serial: str) -> str:
     """Where udev in the guest puts a disk (systemd, 60-persistent-storage.rules, scsi_id)."""
-    return (
-        f"/dev/disk/by-id/{'virtio-' if bus == 'virtio' else 'scsi-0QEMU_QEMU_HARDDISK_'}{serial}"
-    )
+    prefix = "virtio-" if bus == "virtio" else "scsi-0QEMU_QEMU_HARDDISK_"
+    return f"/dev/disk/by-id/{prefix}{serial}"
 
 
 def _attach(kubectl: Kubectl, asked: argparse.Namespace) -> int:
@@ -268,12 +273,18 @@ def _await_attached(kubectl: Kubectl, found: Json, asked: argparse.Namespace) ->
             return 1
         if phase == "Attached":
             where = text(state, "status node", "its node")
-            device = guest_path(text(state, "spec bus"), text(state, "status serial"))
-            print(
-                f"{asked.claim} is attached to {asked.vm} on {where}; the guest has it as {device}"
-            )
+            print(f"{asked.claim} is attached to {asked.vm} on {where}{_as_what(state)}")
             return 0
     raise Failure("The VolumeHotplug was deleted meanwhile: attach the claim again.")
+
+
+def _as_what(hotplug: Json) -> str:
+    """How the guest has it. Of a disk that somebody attached in another way, or that is the
+    machine's own, neither serial number nor bus is known: the condition says what is."""
+    serial, why = text(hotplug, "status serial"), condition(hotplug, "Attached")
+    if serial and text(why, "reason") == "Attached":
+        return f"; the guest has it as {guest_path(text(hotplug, 'spec bus'), serial)}"
+    return f". {why['message']}" if text(why, "message") else ""
 
 
 def _told(states: Iterable[Json]) -> Iterator[Json]:
@@ -560,8 +571,7 @@ def _role(of: Json) -> str:
 
 
 def _is_ready(pod: Json) -> bool:
-    conditions = several(pod, "status conditions")
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+    return text(condition(pod, "Ready"), "status") == "True"
 
 
 def _describe(kind: str, of: Json) -> str:

@@ -94,13 +94,13 @@ def _heard(process: subprocess.Popen[str], words: str) -> None:
         with_end.cancel()
 
 
-def _condition(kind: str, message: str) -> list[dict[str, str]]:
+def _condition(kind: str, message: str, *, is_so: bool = False) -> list[dict[str, str]]:
     time = "2026-11-28T09:00:00Z"
     return [
         {
             "type": kind,
-            "status": "False",
-            "reason": "Waiting",
+            "status": str(is_so),
+            "reason": kind if is_so else "Waiting",
             "message": message,
             "lastTransitionTime": time,
         }
@@ -113,7 +113,8 @@ def test_attach_and_detach(plugged: Desk) -> None:
         message = "storage-2 is unreachable"
         plugged.says(phase="Attaching", conditions=_condition("Attached", message))
         _heard(attaching, f"Attaching: {message}\n")
-        plugged.says(phase="Attached", node="compute-1", serial="abc", conditions=[])
+        there = _condition("Attached", "The guest has claim data.", is_so=True)
+        plugged.says(phase="Attached", node="compute-1", serial="abc", conditions=there)
         out, _ = attaching.communicate(timeout=60)
     assert attaching.returncode == 0
     created, attached = out.splitlines()

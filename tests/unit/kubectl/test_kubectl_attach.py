@@ -141,6 +141,20 @@ def test_one_that_is_leaving_is_not_taken_for_the_same(desk: Workstation) -> Non
     assert "It is being detached: attach it again when that is done" in ran.err
 
 
+@pytest.mark.parametrize("reason", ["AttachedByOthers", "PartOfVirtualMachine"])
+@pytest.mark.parametrize("serial", ["", SERIAL])
+def test_the_path_of_a_disk_that_others_attached_is_not_known(
+    desk: Workstation, reason: str, serial: str
+) -> None:
+    """A serial number is one that it was to get, and that it does not have."""
+    message = "The guest has claim data as sda. Somebody else attached it."
+    others = hotplug("data", "c2", "Attached", message, reason=reason, serial=serial)
+    desk.cluster["lists"] = [[others]]
+    ran = desk.run(*ATTACH, "--wait")
+    assert ran.status == 0
+    assert ran.out.endswith(f"\ndata is attached to c2 on compute-1. {message}\n")
+
+
 def test_attach_tells_what_it_waits_for(desk: Workstation) -> None:
     """Each once, though states come that say the same."""
     desk.cluster["lists"] = [[NEW]]
