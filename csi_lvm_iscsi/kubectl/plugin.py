@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import io
 import json
+import math
 import re
 import shlex
 import signal
@@ -172,32 +173,43 @@ class Kubectl:
         name, namespace = name_of(found), text(found, "metadata namespace")
         path = f"/apis/{VERSION}/namespaces/{namespace}/volumehotplugs"
         path += f"?fieldSelector=metadata.name%3D{name}"
-        while time.monotonic() < deadline:
+        while True:
             listed = self.read("get", f"--raw={path}")
             if not listed["items"]:
                 return
-            yield listed["items"][0]
+            state = listed["items"][0]
+            yield state
+            left = deadline - time.monotonic()
+            if left <= 0:
+                break
+            # The API server is to end it, too: kubectl may be a script, and go on without it.
+            watch = f"&watch=1&timeoutSeconds={math.ceil(left)}"
             since = text(listed, "metadata resourceVersion")
-            for event in self._watch(f"{path}&watch=1&resourceVersion={since}", deadline):
+            for event in self._watch(f"{path}{watch}&resourceVersion={since}", left):
                 if event["type"] == "DELETED":
                     return
                 if event["type"] == "ERROR":  # what it was to begin with is too old by now
                     break
                 yield event["object"]
-        shown = f"kubectl --namespace {namespace} get {HOTPLUGS} {name}"
+        shown = shlex.join(["kubectl", *self.flags, "get", HOTPLUGS, name])
         raise Failure(
-            f"Not done after {seconds:g} s, but it goes on: `{shown}` shows how far it is."
+            f"Not done after {seconds:g} s, but it goes on: `{shown}` shows how far it is. "
+            f"Its last words: {_words(state)}"
         )
 
-    def _watch(self, path: str, deadline: float) -> Iterator[Json]:
+    def _watch(self, path: str, seconds: float) -> Iterator[Json]:
         argv = ["kubectl", *self.flags, "get", f"--raw={path}"]
         pipe = subprocess.PIPE
         with subprocess.Popen(argv, stdout=pipe, stderr=pipe, text=True) as process:
-            timer = threading.Timer(max(0, deadline - time.monotonic()), process.kill)
-            timer.start()
+            timer = threading.Timer(seconds, process.kill)
             try:
-                yield from map(json.loads, process.stdout or ())
-                complaint = process.stderr.read() if process.stderr else ""
+                timer.start()
+                for line in process.stdout or ():
+                    if line.endswith("\n"):  # else the connection was lost in the midst of it
+                        yield json.loads(line)
+                # Who was killed may have left a helper that holds stderr open.
+                ended = process.wait() >= 0
+                complaint = process.stderr.read() if process.stderr and ended else ""
             finally:
                 timer.cancel()
                 process.kill()
@@ -269,7 +281,8 @@ def _see_that_it_is(found: Json, spec: Json, detach: str) -> None:
 def _await_attached(kubectl: Kubectl, found: Json, asked: argparse.Namespace) -> int:
     for state in _told(kubectl.states(found, asked.timeout)):
         phase = text(state, "status phase")
-        if phase == "Failed":
+        # Where KubeVirt refused, it is asked again: that may come to be like all the rest.
+        if phase == "Failed" and text(condition(state, "Attached"), "reason") != "Refused":
             return 1
         if phase == "Attached":
             where = text(state, "status node", "its node")
@@ -306,6 +319,8 @@ def _words(hotplug: Json) -> str:
     elif not hotplug.get("status"):
         return "Pending: the operator of csi-lvm-iscsi has not seen it yet"
     waits = [each for each in several(hotplug, "status conditions") if each["status"] != "True"]
+    if phase != "Attached":  # that the VM cannot move to another node is nothing to wait for
+        waits = [each for each in waits if each["type"] != "Migratable"]
     reasons = dict.fromkeys(each.get("message") or each["reason"] for each in waits)
     return ": ".join(filter(None, (phase, "; ".join(reasons))))
 
@@ -734,6 +749,13 @@ def _completion(_: Kubectl, __: argparse.Namespace) -> int:
     return 0
 
 
+def _seconds(given: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 <= float(given) <= threading.TIMEOUT_MAX:
+            return float(given)
+    raise argparse.ArgumentTypeError(f"{given!r} is no number of seconds")
+
+
 _WORDS: Mapping[str, Json] = {
     "--namespace": {"metavar": "NAME", "help": "instead of the context's"},
     "--context": {"metavar": "NAME", "help": "of kubectl's: which cluster, and as whom"},
@@ -749,7 +771,7 @@ _WORDS: Mapping[str, Json] = {
         "help": "though the guest does not let go: it loses writes",
     },
     "--wait": {"action": "store_true", "help": "until it is done, and tell what it waits for"},
-    "--timeout": {"metavar": "SECONDS", "type": float, "default": 300.0, "help": "for --wait"},
+    "--timeout": {"metavar": "SECONDS", "type": _seconds, "default": 300.0, "help": "for --wait"},
     "--all-namespaces": {"action": "store_true", "help": "and volumes whose claim is gone"},
     "--output": {"help": "in another form; json is for programs"},
     "--no-headers": {"action": "store_true", "help": "leave the first line out"},

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from csi_lvm_iscsi.kubectl import plugin
+from csi_lvm_iscsi.operator.hotplug.reasons import Reason
 from tests.unit.kubectl.objects import SERIAL, TIME, Object, hotplug
 from tests.unit.kubectl.workstation import Workstation
 
@@ -141,10 +142,10 @@ def test_one_that_is_leaving_is_not_taken_for_the_same(desk: Workstation) -> Non
     assert "It is being detached: attach it again when that is done" in ran.err
 
 
-@pytest.mark.parametrize("reason", ["AttachedByOthers", "PartOfVirtualMachine"])
+@pytest.mark.parametrize("reason", [Reason.ATTACHED_BY_OTHERS, Reason.PART_OF_MACHINE])
 @pytest.mark.parametrize("serial", ["", SERIAL])
 def test_the_path_of_a_disk_that_others_attached_is_not_known(
-    desk: Workstation, reason: str, serial: str
+    desk: Workstation, reason: Reason, serial: str
 ) -> None:
     """A serial number is one that it was to get, and that it does not have."""
     message = "The guest has claim data as sda. Somebody else attached it."
@@ -172,20 +173,57 @@ def test_attach_tells_what_it_waits_for(desk: Workstation) -> None:
     (_, _, watch) = desk.calls("get")
     assert watch[-1] == (
         "--raw=/apis/csi-lvm-iscsi.github.io/v1alpha1/namespaces/default/volumehotplugs"
-        "?fieldSelector=metadata.name%3Dc2-data&watch=1&resourceVersion=7"
+        "?fieldSelector=metadata.name%3Dc2-data&watch=1&timeoutSeconds=300&resourceVersion=7"
     )
 
 
 EXPIRED = {"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason": "Expired"}}
 
 
-@pytest.mark.parametrize("first", [[], [modified(waits("x"))], [EXPIRED], "error: unexpected EOF"])
-def test_a_watch_that_ends_is_made_anew(desk: Workstation, first: list[Object] | str) -> None:
+@pytest.mark.parametrize(
+    "first",
+    [[], [modified(waits("x"))], [EXPIRED], ['{"type": "MODIF'], "error: unexpected EOF"],
+)
+def test_a_watch_that_ends_is_made_anew(desk: Workstation, first: list[object] | str) -> None:
     desk.cluster["lists"] = [[NEW], [waits("after that")]]
     desk.cluster["watches"] = [first, [modified(ATTACHED)]]
     ran = desk.run(*ATTACH, "--wait")
     assert ran.status == 0
     assert "Attaching: after that\n" in ran.err
+
+
+def refused() -> Object:
+    return hotplug("data", "c2", "Failed", "KubeVirt: try again later.", reason=Reason.REFUSED)
+
+
+def test_a_refusal_is_waited_for_as_kubevirt_is_asked_again(desk: Workstation) -> None:
+    desk.cluster["lists"] = [[NEW]]
+    desk.cluster["watches"] = [[modified(refused()), modified(waits("")), modified(ATTACHED)]]
+    ran = desk.run(*ATTACH, "--wait")
+    assert ran.status == 0
+    assert "Failed: KubeVirt: try again later.\n" in ran.err
+
+
+def test_a_refusal_that_stays_is_what_it_ends_with(desk: Workstation) -> None:
+    desk.cluster["lists"] = [[refused()]]
+    ran = desk.run(*ATTACH, "--wait", "--timeout=0.5")
+    assert ran.status == 1
+    assert ran.err.endswith(" Its last words: Failed: KubeVirt: try again later.\n")
+
+
+def test_that_a_vm_is_bound_to_its_node_is_told_when_it_is_so(desk: Workstation) -> None:
+    """Nothing waits for that."""
+    states = [waits("storage-2 is unreachable"), hotplug("data", "c2", "Attached")]
+    for state in states:
+        remark = {"type": "Migratable", "status": "False", "message": "it is not ReadWriteMany"}
+        state["status"]["conditions"].append(remark)
+    desk.cluster["lists"] = [[states[0]]]
+    desk.cluster["watches"] = [[modified(states[1])]]
+    ran = desk.run(*ATTACH, "--wait")
+    assert ran.err == ("Attaching: storage-2 is unreachable\nAttached: it is not ReadWriteMany\n")
+
+
+FAILED = hotplug("data", "c2", "Failed", "no port", reason=Reason.NO_FREE_PORT)
 
 
 def ends(*lists: list[Object], watch: list[Object] | str) -> Object:
@@ -195,7 +233,7 @@ def ends(*lists: list[Object], watch: list[Object] | str) -> Object:
 @pytest.mark.parametrize(
     ("cluster", "words"),
     [
-        (ends([NEW], watch=[modified(hotplug("data", "c2", "Failed", "no VM"))]), "Failed: no VM"),
+        (ends([NEW], watch=[modified(FAILED)]), "no port"),
         (ends([NEW], watch=[{"type": "DELETED", "object": NEW}]), "was deleted meanwhile"),
         (ends([], watch=[]), "was deleted meanwhile"),
         (ends([NEW], watch="Error from server (Forbidden): no watch"), "Ask an administrator"),
@@ -211,14 +249,43 @@ def test_waiting_ends_where_it_cannot_come_to_be(
 
 
 def test_waiting_is_bounded(desk: Workstation) -> None:
-    desk.cluster["lists"] = [[waits("the guest is busy")]]
-    ran = desk.run(*ATTACH, "--wait", "--timeout", "0.5")
+    desk.cluster["lists"] = [[NEW], [waits("the guest is busy")]]
+    ran = desk.run(*ATTACH, "--wait", "--timeout", "0.5", "-n", "team")
     assert ran.status == 1
     assert ran.err == (
+        "Pending: the operator of csi-lvm-iscsi has not seen it yet\n"
         "Attaching: the guest is busy\n"
-        "error: Not done after 0.5 s, but it goes on: `kubectl --namespace default get "
-        "volumehotplugs.csi-lvm-iscsi.github.io c2-data` shows how far it is.\n"
+        "error: Not done after 0.5 s, but it goes on: `kubectl --namespace=team get "
+        "volumehotplugs.csi-lvm-iscsi.github.io c2-data` shows how far it is. "
+        "Its last words: Attaching: the guest is busy\n"
     )
+
+
+def test_waiting_is_bounded_where_kubectl_is_a_script(desk: Workstation) -> None:
+    """To kill that does not end what it started."""
+    kubectl = desk.directory / "kubectl"
+    kubectl.rename(desk.directory / "started")
+    kubectl.write_text(f'#!/bin/sh\n"{desk.directory}/started" "$@"\nexit $?\n')
+    kubectl.chmod(0o755)
+    desk.cluster["lists"] = [[NEW]]
+    ran = desk.run(*ATTACH, "--wait", "--timeout", "0.5")
+    assert "Not done after 0.5 s" in ran.err
+
+
+def test_without_patience_it_is_looked_at_once(desk: Workstation) -> None:
+    desk.cluster["lists"] = [[ATTACHED]]
+    assert desk.run(*ATTACH, "--wait", "--timeout=0").status == 0
+    desk.cluster["lists"] = [[waits("the guest is busy")]]
+    ran = desk.run(*ATTACH, "--wait", "--timeout=0")
+    assert "Not done after 0 s" in ran.err
+    assert not any("watch=1" in call[-1] for call in desk.calls("get"))
+
+
+@pytest.mark.parametrize("seconds", ["-1", "nan", "inf", "1e10", "5m"])
+def test_what_is_no_number_of_seconds(desk: Workstation, seconds: str) -> None:
+    ran = desk.run(*ATTACH, "--timeout", seconds)
+    assert ran.status == 2
+    assert f"argument --timeout: {seconds!r} is no number of seconds" in ran.err
 
 
 def test_detach_deletes_whatever_attaches_it(desk: Workstation) -> None:
