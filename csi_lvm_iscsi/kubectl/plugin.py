@@ -78,7 +78,8 @@ _FAILURES = (
 
 def _failure(said: str) -> Failure:
     lines = [line for line in said.splitlines() if not re.match(r"[EWI]\d{4} ", line)]  # its log
-    sentence = re.sub(r"^error: ", "", " ".join(lines)).rstrip("?. ") or "kubectl failed silently"
+    sentence = re.sub(r"^error: ", "", " ".join(lines) or said).strip().rstrip("?. ")
+    sentence = sentence or "kubectl failed silently"
     for words, kind, advice in _FAILURES:
         if re.search(words, sentence):
             return Failure(f"{sentence}. {advice}".rstrip(". ") + ".", kind)
@@ -148,14 +149,15 @@ class Kubectl:
         answer: Json = json.loads(self.ask(*arguments, stdin=stdin))
         return answer
 
-    def look(self, queries: Mapping[str, Sequence[str]]) -> World:
-        """List objects of several kinds at once. A kind that the cluster lacks has none."""
+    def look(self, queries: Mapping[str, Sequence[str]], *needed: str) -> World:
+        """List objects of several kinds at once. A kind that the cluster lacks has none; without
+        the needed kinds there is nothing to tell."""
 
         def ask(what: str) -> list[Json] | None:
             try:
                 return several(self.read("get", what, *queries[what], "--output=json"), "items")
             except Failure as failure:
-                if failure.kind not in ("absent", "forbidden"):
+                if failure.kind not in ("absent", "forbidden") or what in needed:
                     raise
                 return [] if failure.kind == "absent" else None
 
@@ -368,7 +370,7 @@ def volume_group_hash(uuid: str) -> str:
 def _attachments(kubectl: Kubectl, asked: argparse.Namespace) -> int:
     kinds = (CLAIMS, "pods", HOTPLUGS, GUESTS, VOLUMES, "volumeattachments", HOSTS)
     where = ("--all-namespaces",) if asked.all_namespaces else ()
-    world = kubectl.look(dict.fromkeys(kinds, where))
+    world = kubectl.look(dict.fromkeys(kinds, where), CLAIMS)
     if unseen := [what for what in kinds if what not in world]:
         print(f"Shown without what you may not list: {', '.join(unseen)}", file=sys.stderr)
     index, sees = _index(world), "volumeattachments" in world
@@ -397,9 +399,9 @@ def _claims(world: World, asked: argparse.Namespace) -> Iterator[Json]:
     """The claims to show, each with its volume; a volume whose claim is gone looks like one."""
     volumes = {name_of(each): each for each in world.get(VOLUMES, ())}
     plugged = {_key(each, text(each, "spec claimName")) for each in world.get(HOTPLUGS, ())}
-    claims = list(world.get(CLAIMS, ()))
+    claims = list(world[CLAIMS])
     bound = {text(claim, "spec volumeName") for claim in claims}
-    if asked.all_namespaces and CLAIMS in world:
+    if asked.all_namespaces:
         claims += [_left(each) for name, each in volumes.items() if name not in bound]
     for claim in claims:
         volume = volumes.get(text(claim, "spec volumeName"), {})
@@ -604,13 +606,15 @@ def _examine(kubectl: Kubectl, pod: Json) -> Examined:
     try:
         # It exits with 1 where it finds an error: what it printed counts.
         _, printed, complaint = kubectl.run("exec", *where, "--", *doctor, seconds=_DOCTOR_SECONDS)
-        if not printed:
-            raise _failure(complaint)
+        if not printed.startswith("{"):
+            raise _failure(complaint or printed)
         told = json.loads(printed)
     except (Failure, ValueError) as reason:
         unasked = f"could not be asked: {reason}"
         return Examined(host, role, [Finding("doctor", "error", unasked, _describe("pod", pod))])
-    return Examined(host, role, [Finding(**each) for each in told["findings"]], told["facts"])
+    keys = ("check", "level", "found", "fix")  # and what a newer doctor has beside these
+    findings = [Finding(*(text(each, key) for key in keys)) for each in several(told, "findings")]
+    return Examined(host, role, findings, told.get("facts", {}))
 
 
 def _same_facts(hosts: Sequence[Examined]) -> Iterator[Finding]:
@@ -704,7 +708,8 @@ def _pending(world: World) -> Wrong:
         # Where its class waits for a pod, nothing is wrong.
         if not (pending and ours_too) or event.get("reason") == "WaitForFirstConsumer":
             continue
-        why = f"{event['reason']}: {event['message']}" if event else "no event says why"
+        words = text(event, "reason", "no event says why"), text(event, "message")
+        why = ": ".join(filter(None, words))
         found = f"{'/'.join(_key(claim, name_of(claim)))} is Pending: {why}"
         level = "error" if event.get("type") == "Warning" else "warning"
         yield level, found, _describe("pvc", claim)
