@@ -19,6 +19,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
@@ -26,13 +27,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Optional
 
 Json = dict[str, Any]
 World = Mapping[str, Sequence[Json]]
 """Objects by what was asked for; without what the user may not list."""
 Index = Mapping[tuple[str, ...], Sequence[Json]]
 """Objects by kind and by what they are of: there may be thousands of pods, and of claims."""
+Stdin = Optional[IO[str]]
 
 DRIVER = "csi-lvm-iscsi.github.io"
 VERSION = f"{DRIVER}/v1alpha1"
@@ -77,9 +79,11 @@ _FAILURES = (
 
 
 def _failure(said: str) -> Failure:
-    lines = [line for line in said.splitlines() if not re.match(r"[EWI]\d{4} ", line)]  # its log
-    sentence = re.sub(r"^error: ", "", " ".join(lines) or said).strip().rstrip("?. ")
-    sentence = sentence or "kubectl failed silently"
+    lines = said.splitlines()
+    lines = [
+        each for each in lines if not re.match(r"[EWI]\d{4} ", each)
+    ] or lines  # without its log
+    sentence = re.sub(r"^error: ", "", " ".join(lines)).rstrip("?. ") or "kubectl failed silently"
     for words, kind, advice in _FAILURES:
         if re.search(words, sentence):
             return Failure(f"{sentence}. {advice}".rstrip(". ") + ".", kind)
@@ -122,21 +126,21 @@ class Kubectl:
     flags: tuple[str, ...]
     """What the user said of cluster and namespace."""
 
-    def run(self, *arguments: str, stdin: str = "", seconds: float) -> tuple[int, str, str]:
+    def run(self, *arguments: str, stdin: Stdin = None, seconds: float) -> tuple[int, str, str]:
         """Run it; gives its exit status, and what it printed and complained of."""
-        argv = ["kubectl", *self.flags, *arguments]
+        argv, given = ["kubectl", *self.flags, *arguments], stdin or subprocess.DEVNULL
         try:
             ran = subprocess.run(
-                argv, input=stdin, capture_output=True, text=True, timeout=seconds, check=False
+                argv, stdin=given, capture_output=True, text=True, timeout=seconds, check=False
             )
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):
             url = "https://kubernetes.io/docs/tasks/tools"
             raise Failure(f"There is no kubectl on the PATH: install it ({url}).") from None
         except subprocess.TimeoutExpired:
             raise Failure(f"`{shlex.join(argv)}` did not end within {seconds:g} s.") from None
         return ran.returncode, ran.stdout, ran.stderr
 
-    def ask(self, *arguments: str, stdin: str = "") -> str:
+    def ask(self, *arguments: str, stdin: Stdin = None) -> str:
         """Run it, for one short request."""
         limited = (f"--request-timeout={_REQUEST_SECONDS}s", *arguments)
         status, printed, complaint = self.run(*limited, stdin=stdin, seconds=3 * _REQUEST_SECONDS)
@@ -144,7 +148,7 @@ class Kubectl:
             raise _failure(complaint)
         return printed
 
-    def read(self, *arguments: str, stdin: str = "") -> Json:
+    def read(self, *arguments: str, stdin: Stdin = None) -> Json:
         """Run what answers with an object."""
         answer: Json = json.loads(self.ask(*arguments, stdin=stdin))
         return answer
@@ -253,8 +257,10 @@ def _attach(kubectl: Kubectl, asked: argparse.Namespace) -> int:
         names = hotplug_names(asked.vm, asked.claim)
         name = next((each for each in names if each not in taken), names[-1])
         wanted = {"apiVersion": VERSION, "kind": "VolumeHotplug", "metadata": {"name": name}}
-        stdin = json.dumps({**wanted, "spec": spec})
-        found = kubectl.read("create", "--filename=-", "--output=json", stdin=stdin)
+        with tempfile.TemporaryFile("w+") as stdin:  # SIGPIPE is for stdout alone
+            json.dump({**wanted, "spec": spec}, stdin)
+            stdin.seek(0)
+            found = kubectl.read("create", "--filename=-", "--output=json", stdin=stdin)
         print(f"VolumeHotplug {name} created")
     return _await_attached(kubectl, found, asked) if asked.wait else 0
 
@@ -819,7 +825,10 @@ def _add(parser: argparse.ArgumentParser, words: str) -> None:
 def _passed_on() -> argparse.ArgumentParser:
     """A parser of those flags of kubectl's that it is given, before the verb or after it."""
     parser = argparse.ArgumentParser(
-        add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS
+        add_help=False,
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+        exit_on_error=False,  # the completion's: there it is no error that a value is missing
     )
     _add(parser, _PASSED_ON)
     return parser
@@ -895,7 +904,7 @@ def _names(kubectl: Kubectl, kind: str) -> list[str]:
 def _complete(words: Sequence[str]) -> None:
     """Answer as kubectl wants it (pkg/cmd/plugin/plugin_completion.go): a word a line, and after
     them what the shell shall do: not offer files (4, cobra's ShellCompDirectiveNoFileComp)."""
-    with contextlib.suppress(Failure):  # nobody could read a message here
+    with contextlib.suppress(Failure, argparse.ArgumentError):  # nobody could read a message here
         for each in complete(words):
             print(each)
     print(":4")
@@ -903,7 +912,9 @@ def _complete(words: Sequence[str]) -> None:
 
 def main() -> None:
     """Run the plugin."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it, and is no error
+    # `| head` ends it, and is no error. So does Ctrl-C, at once: threads may wait for kubectl.
+    for number in (signal.SIGPIPE, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # in order with what is told on stderr
     if Path(sys.argv[0]).name.startswith("kubectl_complete"):
@@ -914,8 +925,6 @@ def main() -> None:
         status = asked.run(_kubectl(asked), asked)
     except Failure as failure:
         sys.exit(f"error: {failure}")
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
     sys.exit(status)
 
 
