@@ -27,14 +27,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any, Optional
+from typing import IO, Any
 
 Json = dict[str, Any]
 World = Mapping[str, Sequence[Json]]
 """Objects by what was asked for; without what the user may not list."""
 Index = Mapping[tuple[str, ...], Sequence[Json]]
 """Objects by kind and by what they are of: there may be thousands of pods, and of claims."""
-Stdin = Optional[IO[str]]
 
 DRIVER = "csi-lvm-iscsi.github.io"
 VERSION = f"{DRIVER}/v1alpha1"
@@ -70,20 +69,18 @@ _FAILURES = (
     (r"\(NotFound\)", "absent", ""),
     (
         r"connection to the server|[Uu]nable to connect|deadline exceeded|Client\.Timeout",
-        "unreachable",
+        "",
         f"See that `kubectl cluster-info` works, {_OTHER_CLUSTER}",
     ),
-    (r"must be logged in|\(Unauthorized\)", "login", "Log in to the cluster again"),
-    (r"context .* does not exist", "context", "`kubectl config get-contexts` shows those you have"),
+    (r"must be logged in|\(Unauthorized\)", "", "Log in to the cluster again"),
+    (r"context .* does not exist", "", "`kubectl config get-contexts` shows those you have"),
 )
 
 
 def _failure(said: str) -> Failure:
-    lines = said.splitlines()
-    lines = [
-        each for each in lines if not re.match(r"[EWI]\d{4} ", each)
-    ] or lines  # without its log
-    sentence = re.sub(r"^error: ", "", " ".join(lines)).rstrip("?. ") or "kubectl failed silently"
+    said = re.sub(r"(?m)^[EWI]\d{4} .*$", "", said).strip() or said  # without its log
+    sentence = " ".join(said.splitlines()).rstrip("?. ") or "kubectl failed silently"
+    sentence = sentence.removeprefix("error: ")
     for words, kind, advice in _FAILURES:
         if re.search(words, sentence):
             return Failure(f"{sentence}. {advice}".rstrip(". ") + ".", kind)
@@ -126,7 +123,9 @@ class Kubectl:
     flags: tuple[str, ...]
     """What the user said of cluster and namespace."""
 
-    def run(self, *arguments: str, stdin: Stdin = None, seconds: float) -> tuple[int, str, str]:
+    def run(
+        self, *arguments: str, stdin: IO[str] | None = None, seconds: float
+    ) -> tuple[int, str, str]:
         """Run it; gives its exit status, and what it printed and complained of."""
         argv, given = ["kubectl", *self.flags, *arguments], stdin or subprocess.DEVNULL
         try:
@@ -140,7 +139,7 @@ class Kubectl:
             raise Failure(f"`{shlex.join(argv)}` did not end within {seconds:g} s.") from None
         return ran.returncode, ran.stdout, ran.stderr
 
-    def ask(self, *arguments: str, stdin: Stdin = None) -> str:
+    def ask(self, *arguments: str, stdin: IO[str] | None = None) -> str:
         """Run it, for one short request."""
         limited = (f"--request-timeout={_REQUEST_SECONDS}s", *arguments)
         status, printed, complaint = self.run(*limited, stdin=stdin, seconds=3 * _REQUEST_SECONDS)
@@ -148,7 +147,7 @@ class Kubectl:
             raise _failure(complaint)
         return printed
 
-    def read(self, *arguments: str, stdin: Stdin = None) -> Json:
+    def read(self, *arguments: str, stdin: IO[str] | None = None) -> Json:
         """Run what answers with an object."""
         answer: Json = json.loads(self.ask(*arguments, stdin=stdin))
         return answer
@@ -504,13 +503,11 @@ def _uses(claim: Json, index: Index) -> Iterator[Use]:
     yield from machines.values()
     nodes = {use.node for use in machines.values()}
     for pod in index.get(("pods", *key), ()):
-        node, ended = text(pod, "spec nodeName"), text(pod, "status phase") in _ENDED
+        node = text(pod, "spec nodeName")
+        ended = text(pod, "status phase") in ("Succeeded", "Failed")
         stands_for = text(pod, "metadata labels kubevirt.io") and node in nodes
         if not ended and not stands_for:
             yield Use(node, f"pod/{name_of(pod)}")
-
-
-_ENDED = ("Succeeded", "Failed")
 
 
 def _use_of(hotplug: Json) -> Use:
@@ -777,10 +774,7 @@ _WORDS: Mapping[str, Json] = {
     "--bus": {"default": "scsi", "help": "of the disk in the VM (default: %(default)s)"},
     "--read-only": {"action": "store_true", "help": "the VM may not write"},
     "--serial": {"metavar": "TEXT", "help": "of the disk in the VM (default: the volume's own)"},
-    "--force": {
-        "action": "store_true",
-        "help": "though the guest does not let go: it loses writes",
-    },
+    "--force": {"action": "store_true", "help": "though the guest holds it: it loses writes"},
     "--wait": {"action": "store_true", "help": "until it is done, and tell what it waits for"},
     "--timeout": {"metavar": "SECONDS", "type": _seconds, "default": 300.0, "help": "for --wait"},
     "--all-namespaces": {"action": "store_true", "help": "and volumes whose claim is gone"},
@@ -823,12 +817,10 @@ def _add(parser: argparse.ArgumentParser, words: str) -> None:
 
 
 def _passed_on() -> argparse.ArgumentParser:
-    """A parser of those flags of kubectl's that it is given, before the verb or after it."""
+    """A parser of those flags of kubectl's that it is given, before the verb or after it. To the
+    completion it is no error that a value is missing."""
     parser = argparse.ArgumentParser(
-        add_help=False,
-        allow_abbrev=False,
-        argument_default=argparse.SUPPRESS,
-        exit_on_error=False,  # the completion's: there it is no error that a value is missing
+        add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS, exit_on_error=False
     )
     _add(parser, _PASSED_ON)
     return parser
@@ -859,8 +851,9 @@ def _kubectl(asked: argparse.Namespace) -> Kubectl:
 def complete(words: Sequence[str]) -> list[str]:
     """What can stand in place of the last word."""
     *before, word = words or [""]
+    long = {short: flag for flag, short in _SHORT.items()}
+    before = [long.get(each, each) for each in before]
     taking = {flag for flag, settings in _WORDS.items() if "action" not in settings}
-    taking |= {_SHORT[flag] for flag in taking & _SHORT.keys()}
     after = zip(["", *before], before)
     plain = [each for last, each in after if each[:1] != "-" and last not in taking]
     verb = plain[0] if plain else ""
@@ -886,15 +879,13 @@ def complete(words: Sequence[str]) -> list[str]:
 
 
 def _values(flag: str, takes: Sequence[str], kubectl: Kubectl) -> list[str]:
-    kinds = {"--vm": MACHINES, "--namespace": "namespaces", "-n": "namespaces"}
+    kinds = {"--vm": MACHINES, "--namespace": "namespaces"}
     if flag in kinds:
         return _names(kubectl, kinds[flag])
     if flag == "--context":
         return kubectl.ask("config", "get-contexts", "--output=name").split()
     choices = dict(each.split("=") for each in takes if "=" in each)
-    return [
-        each for each in choices.get("--output" if flag == "-o" else flag, "").split(",") if each
-    ]
+    return choices.get(flag, "").replace(",", " ").split()
 
 
 def _names(kubectl: Kubectl, kind: str) -> list[str]:
@@ -922,10 +913,9 @@ def main() -> None:
         return
     asked = _parser().parse_args()
     try:
-        status = asked.run(_kubectl(asked), asked)
+        sys.exit(asked.run(_kubectl(asked), asked))
     except Failure as failure:
         sys.exit(f"error: {failure}")
-    sys.exit(status)
 
 
 if __name__ == "__main__":
