@@ -345,6 +345,7 @@ def _detach(kubectl: Kubectl, asked: argparse.Namespace) -> int:
     for each in found if asked.wait else ():
         for _ in _told(kubectl.states(each, asked.timeout)):
             pass
+    if found and asked.wait:
         print(f"{asked.claim} is detached from {asked.vm}")
     return 0
 

@@ -314,6 +314,16 @@ def test_detach_waits_until_it_is_gone(desk: Workstation) -> None:
     )
 
 
+def test_it_is_detached_when_all_that_attach_it_are_gone(desk: Workstation) -> None:
+    desk.has(plugin.HOTPLUGS, ATTACHED, named("mine", ATTACHED))
+    desk.cluster["lists"] = [[], [leaving(waits("the guest has it"))]]
+    ran = desk.run(*DETACH, "--wait", "--timeout=0")
+    assert ran.status == 1
+    assert "data is detached" not in ran.out
+    desk.cluster["lists"] = [[]]
+    assert desk.run(*DETACH, "--wait").out.count("data is detached from c2\n") == 1
+
+
 def test_force_is_said_before_it_is_deleted(desk: Workstation) -> None:
     desk.has(plugin.HOTPLUGS, ATTACHED)
     assert desk.run(*DETACH, "--force").status == 0
