@@ -13,11 +13,13 @@ import contextlib
 import hashlib
 import io
 import json
+import math
 import re
 import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
@@ -25,7 +27,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 Json = dict[str, Any]
 World = Mapping[str, Sequence[Json]]
@@ -57,7 +59,7 @@ class Failure(Exception):
 _OTHER_CLUSTER = "or choose another cluster with --context"
 # kubectl tells what went wrong in words only: pkg/cmd/util/helpers.go, StandardErrorMessage.
 _FAILURES = (
-    (r"\(AlreadyExists\)", "exists", ""),
+    (r"\(AlreadyExists\)", "", "Somebody made it just now: try again"),
     (r"\(Forbidden\)", "forbidden", "Ask an administrator of the cluster for that right"),
     (
         r"have a resource type|no matches for kind|could not find the requested resource",
@@ -67,17 +69,18 @@ _FAILURES = (
     (r"\(NotFound\)", "absent", ""),
     (
         r"connection to the server|[Uu]nable to connect|deadline exceeded|Client\.Timeout",
-        "unreachable",
+        "",
         f"See that `kubectl cluster-info` works, {_OTHER_CLUSTER}",
     ),
-    (r"must be logged in|\(Unauthorized\)", "login", "Log in to the cluster again"),
-    (r"context .* does not exist", "context", "`kubectl config get-contexts` shows those you have"),
+    (r"must be logged in|\(Unauthorized\)", "", "Log in to the cluster again"),
+    (r"context .* does not exist", "", "`kubectl config get-contexts` shows those you have"),
 )
 
 
 def _failure(said: str) -> Failure:
-    lines = [line for line in said.splitlines() if not re.match(r"[EWI]\d{4} ", line)]  # its log
-    sentence = re.sub(r"^error: ", "", " ".join(lines)).rstrip("?. ") or "kubectl failed silently"
+    said = re.sub(r"(?m)^[EWI]\d{4} .*$", "", said).strip() or said  # without its log
+    sentence = " ".join(said.splitlines()).rstrip("?. ") or "kubectl failed silently"
+    sentence = sentence.removeprefix("error: ")
     for words, kind, advice in _FAILURES:
         if re.search(words, sentence):
             return Failure(f"{sentence}. {advice}".rstrip(". ") + ".", kind)
@@ -102,6 +105,12 @@ def several(tree: Json, path: str) -> list[Json]:
     return found if isinstance(found, list) else []
 
 
+def condition(tree: Json, kind: str) -> Json:
+    """A condition of an object; empty where it has none of that kind."""
+    found = (each for each in several(tree, "status conditions") if each["type"] == kind)
+    return next(found, {})
+
+
 def name_of(tree: Json) -> str:
     """The name of an object."""
     return text(tree, "metadata name")
@@ -114,21 +123,23 @@ class Kubectl:
     flags: tuple[str, ...]
     """What the user said of cluster and namespace."""
 
-    def run(self, *arguments: str, stdin: str = "", seconds: float) -> tuple[int, str, str]:
+    def run(
+        self, *arguments: str, stdin: IO[str] | None = None, seconds: float
+    ) -> tuple[int, str, str]:
         """Run it; gives its exit status, and what it printed and complained of."""
-        argv = ["kubectl", *self.flags, *arguments]
+        argv, given = ["kubectl", *self.flags, *arguments], stdin or subprocess.DEVNULL
         try:
             ran = subprocess.run(
-                argv, input=stdin, capture_output=True, text=True, timeout=seconds, check=False
+                argv, stdin=given, capture_output=True, text=True, timeout=seconds, check=False
             )
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):
             url = "https://kubernetes.io/docs/tasks/tools"
             raise Failure(f"There is no kubectl on the PATH: install it ({url}).") from None
         except subprocess.TimeoutExpired:
             raise Failure(f"`{shlex.join(argv)}` did not end within {seconds:g} s.") from None
         return ran.returncode, ran.stdout, ran.stderr
 
-    def ask(self, *arguments: str, stdin: str = "") -> str:
+    def ask(self, *arguments: str, stdin: IO[str] | None = None) -> str:
         """Run it, for one short request."""
         limited = (f"--request-timeout={_REQUEST_SECONDS}s", *arguments)
         status, printed, complaint = self.run(*limited, stdin=stdin, seconds=3 * _REQUEST_SECONDS)
@@ -136,19 +147,20 @@ class Kubectl:
             raise _failure(complaint)
         return printed
 
-    def read(self, *arguments: str, stdin: str = "") -> Json:
+    def read(self, *arguments: str, stdin: IO[str] | None = None) -> Json:
         """Run what answers with an object."""
         answer: Json = json.loads(self.ask(*arguments, stdin=stdin))
         return answer
 
-    def look(self, queries: Mapping[str, Sequence[str]]) -> World:
-        """List objects of several kinds at once. A kind that the cluster lacks has none."""
+    def look(self, queries: Mapping[str, Sequence[str]], *needed: str) -> World:
+        """List objects of several kinds at once. A kind that the cluster lacks has none; without
+        the needed kinds there is nothing to tell."""
 
         def ask(what: str) -> list[Json] | None:
             try:
                 return several(self.read("get", what, *queries[what], "--output=json"), "items")
             except Failure as failure:
-                if failure.kind not in ("absent", "forbidden"):
+                if failure.kind not in ("absent", "forbidden") or what in needed:
                     raise
                 return [] if failure.kind == "absent" else None
 
@@ -166,32 +178,43 @@ class Kubectl:
         name, namespace = name_of(found), text(found, "metadata namespace")
         path = f"/apis/{VERSION}/namespaces/{namespace}/volumehotplugs"
         path += f"?fieldSelector=metadata.name%3D{name}"
-        while time.monotonic() < deadline:
+        while True:
             listed = self.read("get", f"--raw={path}")
             if not listed["items"]:
                 return
-            yield listed["items"][0]
+            state = listed["items"][0]
+            yield state
+            left = deadline - time.monotonic()
+            if left <= 0:
+                break
+            # The API server is to end it, too: kubectl may be a script, and go on without it.
+            watch = f"&watch=1&timeoutSeconds={math.ceil(left)}"
             since = text(listed, "metadata resourceVersion")
-            for event in self._watch(f"{path}&watch=1&resourceVersion={since}", deadline):
+            for event in self._watch(f"{path}{watch}&resourceVersion={since}", left):
                 if event["type"] == "DELETED":
                     return
                 if event["type"] == "ERROR":  # what it was to begin with is too old by now
                     break
                 yield event["object"]
-        shown = f"kubectl --namespace {namespace} get {HOTPLUGS} {name}"
+        shown = shlex.join(["kubectl", *self.flags, "get", HOTPLUGS, name])
         raise Failure(
-            f"Not done after {seconds:g} s, but it goes on: `{shown}` shows how far it is."
+            f"Not done after {seconds:g} s, but it goes on: `{shown}` shows how far it is. "
+            f"Its last words: {_words(state)}"
         )
 
-    def _watch(self, path: str, deadline: float) -> Iterator[Json]:
+    def _watch(self, path: str, seconds: float) -> Iterator[Json]:
         argv = ["kubectl", *self.flags, "get", f"--raw={path}"]
         pipe = subprocess.PIPE
         with subprocess.Popen(argv, stdout=pipe, stderr=pipe, text=True) as process:
-            timer = threading.Timer(max(0, deadline - time.monotonic()), process.kill)
-            timer.start()
+            timer = threading.Timer(seconds, process.kill)
             try:
-                yield from map(json.loads, process.stdout or ())
-                complaint = process.stderr.read() if process.stderr else ""
+                timer.start()
+                for line in process.stdout or ():
+                    if line.endswith("\n"):  # else the connection was lost in the midst of it
+                        yield json.loads(line)
+                # Who was killed may have left a helper that holds stderr open.
+                ended = process.wait() >= 0
+                complaint = process.stderr.read() if process.stderr and ended else ""
             finally:
                 timer.cancel()
                 process.kill()
@@ -203,40 +226,53 @@ class Kubectl:
 # --- attach, detach ---
 
 
-def hotplug_name(machine: str, claim: str) -> str:
-    """The name of the VolumeHotplug of a claim and a VM; an object's may have 253 characters."""
-    name = f"{machine}-{claim}"
-    if len(name) <= 253:
-        return name
-    return f"{name[:240].rstrip('.-')}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+def hotplug_names(machine: str, claim: str) -> list[str]:
+    """Names for the VolumeHotplug of a VM and a claim, the better one first: VM `db` and claim
+    `prod-data` have theirs in common with VM `db-prod` and `data`. One has 253 characters at most.
+    """
+    plain = f"{machine}-{claim}"
+    of_both = hashlib.sha256(f"{machine}/{claim}".encode()).hexdigest()[:12]
+    unique = f"{plain[:240].rstrip('.-')}-{of_both}"
+    return [plain, unique] if len(plain) <= 253 else [unique]
 
 
 def guest_path(bus: str, serial: str) -> str:
     """Where udev in the guest puts a disk (systemd, 60-persistent-storage.rules, scsi_id)."""
-    return (
-        f"/dev/disk/by-id/{'virtio-' if bus == 'virtio' else 'scsi-0QEMU_QEMU_HARDDISK_'}{serial}"
-    )
+    prefix = "virtio-" if bus == "virtio" else "scsi-0QEMU_QEMU_HARDDISK_"
+    return f"/dev/disk/by-id/{prefix}{serial}"
 
 
 def _attach(kubectl: Kubectl, asked: argparse.Namespace) -> int:
-    name = hotplug_name(asked.vm, asked.claim)
-    spec: Json = {"claimName": asked.claim, "virtualMachineName": asked.vm, "bus": asked.bus}
-    spec["readOnly"] = asked.read_only
-    spec.update({"serial": asked.serial} if asked.serial else {})
-    wanted = {"apiVersion": VERSION, "kind": "VolumeHotplug", "metadata": {"name": name}}
-    try:
-        stdin = json.dumps({**wanted, "spec": spec})
-        found = kubectl.read("create", "--filename=-", "--output=json", stdin=stdin)
+    spec: Json = {"claimName": asked.claim, "virtualMachineName": asked.vm}
+    spec |= {"bus": asked.bus, "readOnly": asked.read_only}
+    spec |= {"serial": asked.serial} if asked.serial else {}
+    there, taken = _those_of(kubectl, asked)
+    if there:
+        found = there[0]
+        detach = ["kubectl", "lvmiscsi", "detach", asked.claim, "--vm", asked.vm, "--wait"]
+        _see_that_it_is(found, spec, f"`{shlex.join([*detach, *kubectl.flags])}`")
+        print(f"VolumeHotplug {name_of(found)} is there already")
+    else:
+        names = hotplug_names(asked.vm, asked.claim)
+        name = next((each for each in names if each not in taken), names[-1])
+        wanted = {"apiVersion": VERSION, "kind": "VolumeHotplug", "metadata": {"name": name}}
+        with tempfile.TemporaryFile("w+") as stdin:  # SIGPIPE is for stdout alone
+            json.dump({**wanted, "spec": spec}, stdin)
+            stdin.seek(0)
+            found = kubectl.read("create", "--filename=-", "--output=json", stdin=stdin)
         print(f"VolumeHotplug {name} created")
-    except Failure as failure:
-        if failure.kind != "exists":
-            raise
-        found = kubectl.read("get", HOTPLUGS, name, "--output=json")
-        _see_that_it_is(
-            found, spec, f"`kubectl lvmiscsi detach {asked.claim} --vm {asked.vm} --wait`"
-        )
-        print(f"VolumeHotplug {name} is there already")
     return _await_attached(kubectl, found, asked) if asked.wait else 0
+
+
+def _those_of(kubectl: Kubectl, asked: argparse.Namespace) -> tuple[list[Json], set[str]]:
+    """The VolumeHotplugs of the claim and the VM, and the names of all that there are. The first
+    of them is the oldest of those that stay: it attaches the claim, the others do nothing."""
+    listed = several(kubectl.read("get", HOTPLUGS, "--output=json"), "items")
+    pair = {"claimName": asked.claim, "virtualMachineName": asked.vm}
+    found = [each for each in listed if pair.items() <= each["spec"].items()]
+    found.sort(key=lambda each: text(each, "metadata creationTimestamp"))
+    found.sort(key=lambda each: "deletionTimestamp" in each["metadata"])
+    return found, set(map(name_of, listed))
 
 
 def _see_that_it_is(found: Json, spec: Json, detach: str) -> None:
@@ -252,16 +288,23 @@ def _see_that_it_is(found: Json, spec: Json, detach: str) -> None:
 def _await_attached(kubectl: Kubectl, found: Json, asked: argparse.Namespace) -> int:
     for state in _told(kubectl.states(found, asked.timeout)):
         phase = text(state, "status phase")
-        if phase == "Failed":
+        # Where KubeVirt refused, it is asked again: that may come to be like all the rest.
+        if phase == "Failed" and text(condition(state, "Attached"), "reason") != "Refused":
             return 1
         if phase == "Attached":
             where = text(state, "status node", "its node")
-            device = guest_path(text(state, "spec bus"), text(state, "status serial"))
-            print(
-                f"{asked.claim} is attached to {asked.vm} on {where}; the guest has it as {device}"
-            )
+            print(f"{asked.claim} is attached to {asked.vm} on {where}{_as_what(state)}")
             return 0
     raise Failure("The VolumeHotplug was deleted meanwhile: attach the claim again.")
+
+
+def _as_what(hotplug: Json) -> str:
+    """How the guest has it. Of a disk that somebody attached in another way, or that is the
+    machine's own, neither serial number nor bus is known: the condition says what is."""
+    serial, why = text(hotplug, "status serial"), condition(hotplug, "Attached")
+    if serial and text(why, "reason") == "Attached":
+        return f"; the guest has it as {guest_path(text(hotplug, 'spec bus'), serial)}"
+    return f". {why['message']}" if text(why, "message") else ""
 
 
 def _told(states: Iterable[Json]) -> Iterator[Json]:
@@ -283,14 +326,14 @@ def _words(hotplug: Json) -> str:
     elif not hotplug.get("status"):
         return "Pending: the operator of csi-lvm-iscsi has not seen it yet"
     waits = [each for each in several(hotplug, "status conditions") if each["status"] != "True"]
+    if phase != "Attached":  # that the VM cannot move to another node is nothing to wait for
+        waits = [each for each in waits if each["type"] != "Migratable"]
     reasons = dict.fromkeys(each.get("message") or each["reason"] for each in waits)
     return ": ".join(filter(None, (phase, "; ".join(reasons))))
 
 
 def _detach(kubectl: Kubectl, asked: argparse.Namespace) -> int:
-    wanted = {"claimName": asked.claim, "virtualMachineName": asked.vm}
-    listed = several(kubectl.read("get", HOTPLUGS, "--output=json"), "items")
-    found = [each for each in listed if wanted.items() <= each["spec"].items()]
+    found, _ = _those_of(kubectl, asked)
     if not found:
         print(f"Nothing to detach: no VolumeHotplug attaches {asked.claim} to {asked.vm}")
     for each in found:
@@ -302,6 +345,7 @@ def _detach(kubectl: Kubectl, asked: argparse.Namespace) -> int:
     for each in found if asked.wait else ():
         for _ in _told(kubectl.states(each, asked.timeout)):
             pass
+    if found and asked.wait:
         print(f"{asked.claim} is detached from {asked.vm}")
     return 0
 
@@ -332,7 +376,7 @@ def volume_group_hash(uuid: str) -> str:
 def _attachments(kubectl: Kubectl, asked: argparse.Namespace) -> int:
     kinds = (CLAIMS, "pods", HOTPLUGS, GUESTS, VOLUMES, "volumeattachments", HOSTS)
     where = ("--all-namespaces",) if asked.all_namespaces else ()
-    world = kubectl.look(dict.fromkeys(kinds, where))
+    world = kubectl.look(dict.fromkeys(kinds, where), CLAIMS)
     if unseen := [what for what in kinds if what not in world]:
         print(f"Shown without what you may not list: {', '.join(unseen)}", file=sys.stderr)
     index, sees = _index(world), "volumeattachments" in world
@@ -361,9 +405,9 @@ def _claims(world: World, asked: argparse.Namespace) -> Iterator[Json]:
     """The claims to show, each with its volume; a volume whose claim is gone looks like one."""
     volumes = {name_of(each): each for each in world.get(VOLUMES, ())}
     plugged = {_key(each, text(each, "spec claimName")) for each in world.get(HOTPLUGS, ())}
-    claims = list(world.get(CLAIMS, ()))
+    claims = list(world[CLAIMS])
     bound = {text(claim, "spec volumeName") for claim in claims}
-    if asked.all_namespaces and CLAIMS in world:
+    if asked.all_namespaces:
         claims += [_left(each) for name, each in volumes.items() if name not in bound]
     for claim in claims:
         volume = volumes.get(text(claim, "spec volumeName"), {})
@@ -460,13 +504,11 @@ def _uses(claim: Json, index: Index) -> Iterator[Use]:
     yield from machines.values()
     nodes = {use.node for use in machines.values()}
     for pod in index.get(("pods", *key), ()):
-        node, ended = text(pod, "spec nodeName"), text(pod, "status phase") in _ENDED
+        node = text(pod, "spec nodeName")
+        ended = text(pod, "status phase") in ("Succeeded", "Failed")
         stands_for = text(pod, "metadata labels kubevirt.io") and node in nodes
         if not ended and not stands_for:
             yield Use(node, f"pod/{name_of(pod)}")
-
-
-_ENDED = ("Succeeded", "Failed")
 
 
 def _use_of(hotplug: Json) -> Use:
@@ -550,8 +592,7 @@ def _role(of: Json) -> str:
 
 
 def _is_ready(pod: Json) -> bool:
-    conditions = several(pod, "status conditions")
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+    return text(condition(pod, "Ready"), "status") == "True"
 
 
 def _describe(kind: str, of: Json) -> str:
@@ -569,13 +610,15 @@ def _examine(kubectl: Kubectl, pod: Json) -> Examined:
     try:
         # It exits with 1 where it finds an error: what it printed counts.
         _, printed, complaint = kubectl.run("exec", *where, "--", *doctor, seconds=_DOCTOR_SECONDS)
-        if not printed:
-            raise _failure(complaint)
+        if not printed.startswith("{"):
+            raise _failure(complaint or printed)
         told = json.loads(printed)
     except (Failure, ValueError) as reason:
         unasked = f"could not be asked: {reason}"
         return Examined(host, role, [Finding("doctor", "error", unasked, _describe("pod", pod))])
-    return Examined(host, role, [Finding(**each) for each in told["findings"]], told["facts"])
+    keys = ("check", "level", "found", "fix")  # and what a newer doctor has beside these
+    findings = [Finding(*(text(each, key) for key in keys)) for each in several(told, "findings")]
+    return Examined(host, role, findings, told.get("facts", {}))
 
 
 def _same_facts(hosts: Sequence[Examined]) -> Iterator[Finding]:
@@ -669,7 +712,8 @@ def _pending(world: World) -> Wrong:
         # Where its class waits for a pod, nothing is wrong.
         if not (pending and ours_too) or event.get("reason") == "WaitForFirstConsumer":
             continue
-        why = f"{event['reason']}: {event['message']}" if event else "no event says why"
+        words = text(event, "reason", "no event says why"), text(event, "message")
+        why = ": ".join(filter(None, words))
         found = f"{'/'.join(_key(claim, name_of(claim)))} is Pending: {why}"
         level = "error" if event.get("type") == "Warning" else "warning"
         yield level, found, _describe("pvc", claim)
@@ -714,6 +758,13 @@ def _completion(_: Kubectl, __: argparse.Namespace) -> int:
     return 0
 
 
+def _seconds(given: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 <= float(given) <= threading.TIMEOUT_MAX:
+            return float(given)
+    raise argparse.ArgumentTypeError(f"{given!r} is no number of seconds")
+
+
 _WORDS: Mapping[str, Json] = {
     "--namespace": {"metavar": "NAME", "help": "instead of the context's"},
     "--context": {"metavar": "NAME", "help": "of kubectl's: which cluster, and as whom"},
@@ -724,12 +775,9 @@ _WORDS: Mapping[str, Json] = {
     "--bus": {"default": "scsi", "help": "of the disk in the VM (default: %(default)s)"},
     "--read-only": {"action": "store_true", "help": "the VM may not write"},
     "--serial": {"metavar": "TEXT", "help": "of the disk in the VM (default: the volume's own)"},
-    "--force": {
-        "action": "store_true",
-        "help": "though the guest does not let go: it loses writes",
-    },
+    "--force": {"action": "store_true", "help": "though the guest holds it: it loses writes"},
     "--wait": {"action": "store_true", "help": "until it is done, and tell what it waits for"},
-    "--timeout": {"metavar": "SECONDS", "type": float, "default": 300.0, "help": "for --wait"},
+    "--timeout": {"metavar": "SECONDS", "type": _seconds, "default": 300.0, "help": "for --wait"},
     "--all-namespaces": {"action": "store_true", "help": "and volumes whose claim is gone"},
     "--output": {"help": "in another form; json is for programs"},
     "--no-headers": {"action": "store_true", "help": "leave the first line out"},
@@ -770,9 +818,10 @@ def _add(parser: argparse.ArgumentParser, words: str) -> None:
 
 
 def _passed_on() -> argparse.ArgumentParser:
-    """A parser of those flags of kubectl's that it is given, before the verb or after it."""
+    """A parser of those flags of kubectl's that it is given, before the verb or after it. To the
+    completion it is no error that a value is missing."""
     parser = argparse.ArgumentParser(
-        add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS
+        add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS, exit_on_error=False
     )
     _add(parser, _PASSED_ON)
     return parser
@@ -803,8 +852,9 @@ def _kubectl(asked: argparse.Namespace) -> Kubectl:
 def complete(words: Sequence[str]) -> list[str]:
     """What can stand in place of the last word."""
     *before, word = words or [""]
+    long = {short: flag for flag, short in _SHORT.items()}
+    before = [long.get(each, each) for each in before]
     taking = {flag for flag, settings in _WORDS.items() if "action" not in settings}
-    taking |= {_SHORT[flag] for flag in taking & _SHORT.keys()}
     after = zip(["", *before], before)
     plain = [each for last, each in after if each[:1] != "-" and last not in taking]
     verb = plain[0] if plain else ""
@@ -830,15 +880,13 @@ def complete(words: Sequence[str]) -> list[str]:
 
 
 def _values(flag: str, takes: Sequence[str], kubectl: Kubectl) -> list[str]:
-    kinds = {"--vm": MACHINES, "--namespace": "namespaces", "-n": "namespaces"}
+    kinds = {"--vm": MACHINES, "--namespace": "namespaces"}
     if flag in kinds:
         return _names(kubectl, kinds[flag])
     if flag == "--context":
         return kubectl.ask("config", "get-contexts", "--output=name").split()
     choices = dict(each.split("=") for each in takes if "=" in each)
-    return [
-        each for each in choices.get("--output" if flag == "-o" else flag, "").split(",") if each
-    ]
+    return choices.get(flag, "").replace(",", " ").split()
 
 
 def _names(kubectl: Kubectl, kind: str) -> list[str]:
@@ -848,7 +896,7 @@ def _names(kubectl: Kubectl, kind: str) -> list[str]:
 def _complete(words: Sequence[str]) -> None:
     """Answer as kubectl wants it (pkg/cmd/plugin/plugin_completion.go): a word a line, and after
     them what the shell shall do: not offer files (4, cobra's ShellCompDirectiveNoFileComp)."""
-    with contextlib.suppress(Failure):  # nobody could read a message here
+    with contextlib.suppress(Failure, argparse.ArgumentError):  # nobody could read a message here
         for each in complete(words):
             print(each)
     print(":4")
@@ -856,7 +904,9 @@ def _complete(words: Sequence[str]) -> None:
 
 def main() -> None:
     """Run the plugin."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it, and is no error
+    # `| head` ends it, and is no error. So does Ctrl-C, at once: threads may wait for kubectl.
+    for number in (signal.SIGPIPE, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # in order with what is told on stderr
     if Path(sys.argv[0]).name.startswith("kubectl_complete"):
@@ -864,12 +914,9 @@ def main() -> None:
         return
     asked = _parser().parse_args()
     try:
-        status = asked.run(_kubectl(asked), asked)
+        sys.exit(asked.run(_kubectl(asked), asked))
     except Failure as failure:
         sys.exit(f"error: {failure}")
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
-    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -94,13 +94,13 @@ def _heard(process: subprocess.Popen[str], words: str) -> None:
         with_end.cancel()
 
 
-def _condition(kind: str, message: str) -> list[dict[str, str]]:
+def _condition(kind: str, message: str, *, is_so: bool = False) -> list[dict[str, str]]:
     time = "2026-11-28T09:00:00Z"
     return [
         {
             "type": kind,
-            "status": "False",
-            "reason": "Waiting",
+            "status": str(is_so),
+            "reason": kind if is_so else "Waiting",
             "message": message,
             "lastTransitionTime": time,
         }
@@ -113,7 +113,8 @@ def test_attach_and_detach(plugged: Desk) -> None:
         message = "storage-2 is unreachable"
         plugged.says(phase="Attaching", conditions=_condition("Attached", message))
         _heard(attaching, f"Attaching: {message}\n")
-        plugged.says(phase="Attached", node="compute-1", serial="abc", conditions=[])
+        there = _condition("Attached", "The guest has claim data.", is_so=True)
+        plugged.says(phase="Attached", node="compute-1", serial="abc", conditions=there)
         out, _ = attaching.communicate(timeout=60)
     assert attaching.returncode == 0
     created, attached = out.splitlines()
@@ -185,7 +186,8 @@ def test_doctor_of_a_cluster_whose_pods_never_came(desk: Desk) -> None:
 
 def test_a_user_without_rights(desk: Desk, tmp_path: Path) -> None:
     account = desk.api.kubeconfig_of("csi-lvm-iscsi-node", tmp_path)
-    _, err = desk.run("attachments", f"--kubeconfig={account}")
-    assert err.startswith("Shown without what you may not list: persistentvolumeclaims, pods")
+    for words in (("attachments",), ("attachments", "-A")):
+        _, err = desk.run(*words, f"--kubeconfig={account}", expect=1)
+        assert 'cannot list resource "persistentvolumeclaims"' in err
     _, err = desk.run(*_ATTACH, f"--kubeconfig={account}", expect=1)
     assert "Ask an administrator of the cluster for that right." in err

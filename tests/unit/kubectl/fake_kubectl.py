@@ -61,20 +61,22 @@ def get(cluster: dict[str, Any], asked: argparse.Namespace) -> None:
 
 
 def raw(cluster: dict[str, Any], path: str) -> None:
-    """Each list and each watch has its turn; a watch beyond these hears nothing and does not end.
-    A watch that is text is what kubectl complains of."""
+    """Each list and each watch has its turn. The last list stays; a watch beyond these hears
+    nothing until its time is over. A watch that is text is what kubectl complains of, an event that
+    is text is all that came of one."""
+    lists, turn = cluster["lists"], earlier("watch=1")
     if "watch=1" not in path:
-        items = cluster["lists"][earlier("--raw") - earlier("watch=1")]
+        items = lists[min(earlier("--raw") - turn, len(lists) - 1)]
         print(json.dumps({"metadata": {"resourceVersion": "7"}, "items": items}))
         return
-    turn = earlier("watch=1")
     if turn >= len(cluster["watches"]):
-        time.sleep(600)
+        time.sleep(int(path.partition("timeoutSeconds=")[2].partition("&")[0]))
+        return
     heard = cluster["watches"][turn]
     if isinstance(heard, str):
         fail(heard)
     for event in heard:
-        print(json.dumps(event), flush=True)
+        print(event if isinstance(event, str) else f"{json.dumps(event)}\n", end="", flush=True)
 
 
 def create(cluster: dict[str, Any], asked: argparse.Namespace) -> None:

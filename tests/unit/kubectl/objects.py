@@ -180,7 +180,14 @@ def guest(name: str, node_name: str, *claims: str, namespace: str = "default") -
 
 
 def hotplug(
-    claim_name: str, machine: str, phase: str = "", message: str = "", **spec: object
+    claim_name: str,
+    machine: str,
+    phase: str = "",
+    message: str = "",
+    *,
+    reason: str = "",
+    serial: str = SERIAL,
+    **spec: object,
 ) -> Object:
     found: Object = {
         "apiVersion": f"{DRIVER}/v1alpha1",
@@ -200,10 +207,10 @@ def hotplug(
         condition = {
             "type": "Attached",
             "status": "True" if attached else "False",
-            "reason": "Attached" if attached else "Waiting",
+            "reason": reason or ("Attached" if attached else "Waiting"),
             "message": message,
             "lastTransitionTime": TIME,
         }
-        seen = {"device": "sda", "serial": SERIAL, "node": "compute-1"} if attached else {}
+        seen = {"device": "sda", "serial": serial, "node": "compute-1"} if attached else {}
         found["status"] = {"phase": phase, "conditions": [condition], **seen}
     return found

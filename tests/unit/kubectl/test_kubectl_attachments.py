@@ -195,3 +195,13 @@ def test_for_a_user_who_may_see_only_a_namespace(bound: Workstation) -> None:
     assert ran.rows() == [
         ["default", "data", PV[:12], "10Gi", "<unknown>", "compute-1", "pod/app", "<unknown>"]
     ]
+
+
+@pytest.mark.parametrize("words", [(), ("data",), ("-o", "json")])
+def test_for_a_user_who_may_not_see_claims(bound: Workstation, words: tuple[str, ...]) -> None:
+    """That there is none is not said."""
+    bound.cluster["forbidden"] = [plugin.CLAIMS, "pods"]
+    ran = bound.run("attachments", *words)
+    assert (ran.status, ran.out) == (1, "")
+    assert f'cannot list resource "{plugin.CLAIMS}"' in ran.err
+    assert ran.err.endswith("Ask an administrator of the cluster for that right.\n")

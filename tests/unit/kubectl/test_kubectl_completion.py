@@ -47,6 +47,7 @@ def busy(desk: Workstation) -> Workstation:
         (["doctor", "--output", ""], ["json"]),
         (["doctor", "--context", ""], ["admin@east", "dev/west"]),
         (["attach", "--serial", ""], []),
+        (["attach", "--context", "--vm", ""], []),
         (["nonsense", ""], PASSED_ON),
     ],
 )

@@ -144,7 +144,9 @@ def test_hosts_that_are_clones(healthy: Workstation) -> None:
             {"complaint": "error: unable to upgrade connection: EOF", "status": 1},
             "connection: EOF.",
         ),
-        ({"stdout": "Traceback", "status": 1}, "could not be asked: Expecting value"),
+        ({"stdout": "Traceback", "status": 1}, "could not be asked: Traceback."),
+        ({"stdout": "{", "status": 1}, "could not be asked: Expecting property name"),
+        ({"stdout": "exec failed", "complaint": "error: exit code 126"}, "asked: exit code 126."),
         (
             {"complaint": 'Error from server (Forbidden): pods "x" is forbidden', "status": 1},
             "Ask an administrator",
@@ -160,6 +162,13 @@ def test_a_host_that_cannot_be_asked(healthy: Workstation, answer: Object, words
         ran.out
     )
     assert "storage-1 (role storage): 1 ok" in ran.out
+
+
+def test_a_host_whose_doctor_is_newer(healthy: Workstation) -> None:
+    found = {"check": "clock", "level": "ok", "found": "synchronised", "fix": "", "since": "today"}
+    told = {"stdout": json.dumps({"findings": [found], "more": 1})}
+    healthy.cluster["exec"]["csi-lvm-iscsi-node-compute-1"] = told
+    assert "compute-1 (role node): 1 ok" in healthy.run("doctor").out
 
 
 def test_a_pod_that_is_not_ready_is_told_and_not_asked(healthy: Workstation) -> None:
@@ -213,6 +222,15 @@ def test_claims_that_are_pending(healthy: Workstation) -> None:
         ("error", "claims", found),
         ("warning", "claims", "team/silent is Pending: no event says why"),
     ]
+
+
+def test_an_event_of_few_words(healthy: Workstation) -> None:
+    pending = claim("new", "team")
+    said = event(pending, "Normal", "Provisioning", "")
+    del said["message"]
+    healthy.has(plugin.CLAIMS, pending)
+    healthy.has("events", said)
+    assert wrong(healthy) == [("warning", "claims", "team/new is Pending: Provisioning")]
 
 
 def test_attachments_that_were_refused(healthy: Workstation) -> None:

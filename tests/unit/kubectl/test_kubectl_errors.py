@@ -1,6 +1,7 @@
 """What the plugin says where it cannot do its work, and that it needs nothing but Python."""
 
 import ast
+import signal
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from csi_lvm_iscsi.kubectl import plugin
 from csi_lvm_iscsi.model import names
 from tests.unit.kubectl.objects import GROUP_UUID, HANDLE
-from tests.unit.kubectl.workstation import Workstation
+from tests.unit.kubectl.workstation import Ran, Workstation
 
 # As kubectl 1.37 prints them, its log lines included.
 REFUSED = (
@@ -17,8 +18,11 @@ REFUSED = (
     "The connection to the server 10.0.0.1:6443 was refused - did you specify the right host or "
     "port?\n"
 )
-
-
+INVALID = (
+    'The VolumeHotplug "c2-Data" is invalid: \n'
+    '* metadata.name: Invalid value: "c2-Data": it should be lower case\n'
+    "* spec.serial: Invalid value: \"a b\": it should match '[a-z]'\n"
+)
 CLUSTER_INFO = "See that `kubectl cluster-info` works, or choose another cluster with --context."
 LOOKUP = "Unable to connect to the server: dial tcp: lookup api.example: no such host"
 LOGIN = "error: You must be logged in to the server (Unauthorized)"
@@ -33,6 +37,8 @@ CONTEXT = 'error: context "east" does not exist'
         (LOGIN, f"{LOGIN}. Log in to the cluster again."),
         (CONTEXT, f"{CONTEXT}. `kubectl config get-contexts` shows those you have."),
         ("something new", "something new."),
+        (REFUSED.partition("\n")[0], 'connection refused".'),
+        (INVALID, f"{' '.join(INVALID.splitlines())}."),
         (" ", "kubectl failed silently."),
     ],
 )
@@ -42,8 +48,34 @@ def test_what_kubectl_complains_of(desk: Workstation, said: str, told: str) -> N
     assert (ran.status, ran.out) == (1, "")
     assert ran.err.startswith("error: ")
     assert ran.err.endswith(told + "\n")
-    assert "memcache" not in ran.err
     assert len(ran.err.splitlines()) == 1
+
+
+def test_what_kubectl_logs_is_left_out_where_it_says_more(desk: Workstation) -> None:
+    desk.cluster["down"] = REFUSED
+    assert "memcache" not in desk.run("attach", "data", "--vm", "c2").err
+
+
+def test_a_kubectl_that_does_not_read_what_it_is_given(desk: Workstation) -> None:
+    """It fails before that. What it is given here does not fit into a pipe."""
+    kubectl = desk.directory / "kubectl"
+    kubectl.write_text(kubectl.read_text().replace("json.load(sys.stdin)", 'fail("no")'))
+    ran = desk.run("attach", "data", "--vm", "c2", f"--serial={'s' * 100_000}")
+    assert (ran.status, ran.err) == (1, "error: no.\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("kubectl-lvmiscsi", ("attach", "data", "--vm", "c2")),
+        ("kubectl-lvmiscsi", ("attachments",)),
+        ("kubectl-lvmiscsi", ("doctor",)),
+        ("kubectl_complete-lvmiscsi", ("attach", "")),
+    ],
+)
+def test_interrupted(desk: Workstation, name: str, words: tuple[str, ...]) -> None:
+    """At once and without a word. A shell has 130 for that."""
+    assert desk.interrupt(*words, name=name) == Ran(-signal.SIGINT, "", "")
 
 
 @pytest.mark.parametrize("verb", ["attachments", "doctor"])
@@ -55,8 +87,10 @@ def test_a_cluster_that_is_away_is_told_once(desk: Workstation, verb: str) -> No
     assert ran.err == f"error: {LOOKUP}. {CLUSTER_INFO}\n"
 
 
-def test_without_kubectl(desk: Workstation) -> None:
-    (desk.directory / "kubectl").unlink()
+@pytest.mark.parametrize("is_there", [True, False])
+def test_without_kubectl(desk: Workstation, *, is_there: bool) -> None:
+    kubectl = desk.directory / "kubectl"
+    kubectl.chmod(0o644) if is_there else kubectl.unlink()
     ran = desk.run("attachments")
     assert ran.status == 1
     assert ran.err == (

@@ -1,8 +1,12 @@
 """A user's workstation: the plugin, copied there, and a kubectl that plays a cluster."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,9 +66,8 @@ class Workstation:
     def run(self, *words: str, name: str = "kubectl-lvmiscsi", mixed: bool = False) -> Ran:
         """Run the plugin by itself: without the package, and without what is installed beside
         Python. `mixed`: as on a terminal, what it says on stderr among the rest."""
-        (self.directory / "cluster.json").write_text(json.dumps(self.cluster))
         ran = subprocess.run(
-            [sys.executable, "-I", "-S", str(self.directory / name), *words],
+            self._command(name, words),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT if mixed else subprocess.PIPE,
             text=True,
@@ -74,10 +77,35 @@ class Workstation:
         )
         return Ran(ran.returncode, ran.stdout, ran.stderr or "")
 
+    def interrupt(self, *words: str, name: str) -> Ran:
+        """Press Ctrl-C while kubectl hangs. The terminal tells it to that, too."""
+        hangs = self.directory / "hangs"
+        script = f"#!/bin/sh\n: >{hangs}\nexec /bin/sleep {_SECONDS}\n"
+        (self.directory / "kubectl").write_text(script)
+        with subprocess.Popen(
+            self._command(name, words),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={"PATH": str(self.directory)},
+            start_new_session=True,
+        ) as process:
+            while not hangs.exists():
+                assert process.poll() is None, process.communicate()
+                time.sleep(0.01)
+            os.killpg(process.pid, signal.SIGINT)
+            out, err = process.communicate(timeout=_SECONDS / 2)
+        return Ran(process.returncode, out, err)
+
+    def _command(self, name: str, words: Sequence[str]) -> list[str]:
+        (self.directory / "cluster.json").write_text(json.dumps(self.cluster))
+        return [sys.executable, "-I", "-S", str(self.directory / name), *words]
+
     def complete(self, *words: str) -> list[str]:
         """What the completion answers, without what it says of each."""
-        *found, directive = self.run(*words, name="kubectl_complete-lvmiscsi").out.splitlines()
-        assert directive == ":4"
+        ran = self.run(*words, name="kubectl_complete-lvmiscsi")
+        *found, directive = ran.out.splitlines()
+        assert (ran.status, ran.err, directive) == (0, "", ":4")
         return [line.partition("\t")[0] for line in found]
 
     def calls(self, verb: str) -> list[list[str]]:
