@@ -18,6 +18,12 @@ from csi_lvm_iscsi.operator.hotplug.world import Action, Whose, World
 _GUEST_SECONDS = 30.0
 """So long a guest is given to let go before it is said that it does not."""
 
+LATE = dt.timedelta(seconds=125)
+"""So long KubeVirt may yet do what it was asked without an answer: the API server gives a call of
+virt-api 60 seconds (--request-timeout), and virt-api then patches the machine whether or not its
+caller is still there (pkg/virt-api/rest/volumes.go: context.Background()), which takes 60 at most,
+too."""
+
 _AWAY_SECONDS = 60.0
 """So long a KubeVirt that says itself that it does not work is waited for."""
 
@@ -30,8 +36,10 @@ def decide(world: World) -> Decision:
 
 
 def _decide(world: World) -> Decision:
-    if prechecks.duplicate(world) or world.machine is None:
+    if prechecks.duplicate(world):
         return _finished("No machine has a disk of this VolumeHotplug.")
+    if world.machine is None:
+        return _unless_late(world, _finished("No machine has a disk of this VolumeHotplug."))
     entry = world.entry
     if entry and world.whose(entry) is Whose.OURS:
         return _take_out(world, entry.name)
@@ -43,6 +51,26 @@ def _decide(world: World) -> Decision:
 def _finished(message: str, warning: str = "") -> Decision:
     return Decision(
         Phase.DETACHING, Reason.DETACHING, message, action=Action.FINISH, warning=warning
+    )
+
+
+def _unless_late(world: World, finished: Decision) -> Decision:
+    """The same; not before what was asked without an answer can no more be done."""
+    if world.unanswered is None:
+        return finished
+    end = world.unanswered + LATE
+    if world.hotplug.force:
+        return replace(
+            finished,
+            warning="It was let go by force: KubeVirt has not answered when it was asked to add "
+            f"the volume, and may do it yet, until {end:%H:%M:%S} UTC.",
+        )
+    return Decision(
+        Phase.DETACHING,
+        Reason.DETACHING,
+        "KubeVirt has not answered when it was asked to add the volume, and may do it yet. If it "
+        f"does, that is undone; otherwise this ends at {end:%H:%M:%S} UTC. {_by_force(world)}",
+        look_again=max(1.0, (end - world.now).total_seconds()),
     )
 
 
@@ -94,7 +122,7 @@ def _let_go(world: World) -> Decision:
     """The machine does not ask for it any more. The guest may still have it."""
     running, asked, left = world.running, world.asked_of_instance, world.left
     if running is None or not (asked or left):
-        return _finished("The volume is out of the machine.")
+        return _unless_late(world, _finished("The volume is out of the machine."))
     if world.node_is_gone:
         return _finished(f"Node {running.node}, where the machine ran, is gone.")
     name = asked.name if asked else left.name if left else ""

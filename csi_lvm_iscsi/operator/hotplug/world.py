@@ -62,6 +62,9 @@ class Refusal:
     is_away: bool
     """Whether it could not be asked at all."""
 
+    is_unanswered: bool = False
+    """Whether it may have been asked, and may do it yet."""
+
 
 @dataclass(frozen=True, slots=True)
 class World:
@@ -88,6 +91,10 @@ class World:
     users: tuple[str, ...] = ()
     """Pods that use the claim elsewhere."""
 
+    unanswered: dt.datetime | None = None
+    """When KubeVirt was asked last to add the volume, where its answer is not known: it may do it
+    yet."""
+
     node_is_gone: bool = False
     """Whether the node of the instance is no more."""
 
@@ -105,9 +112,23 @@ class World:
 
     @property
     def entry(self) -> Volume | None:
-        """The volume of the machine that is of our claim, if it asks for it."""
+        """The volume of the machine that is of our claim, if it asks for it; else the one that its
+        instance alone has, where that is not ours."""
         found = [each for each in self._machine_volumes() if each.claim == self.hotplug.claim]
-        return min(found, key=lambda each: self.whose(each) is not Whose.OURS, default=None)
+        return min(
+            found, key=lambda each: self.whose(each) is not Whose.OURS, default=self._of_instance
+        )
+
+    @property
+    def _of_instance(self) -> Volume | None:
+        """What somebody gave the instance without the machine (`virtctl addvolume` without
+        --persist), or took out of the machine before its next start. KubeVirt adds no claim to an
+        instance that has it (pkg/virt-api/rest/volumes.go: verifyVolumeOption); a request for that
+        would be tried for ever, and hold up all later ones of the machine
+        (pkg/virt-controller/watch/vm/vm.go: handleVolumeRequests)."""
+        volumes = self.running.volumes if self.running else ()
+        found = (each for each in volumes if each.claim == self.hotplug.claim)
+        return next((each for each in found if self.whose(each) is not Whose.OURS), None)
 
     def whose(self, volume: Volume) -> Whose:
         """Whose a volume of our claim is. That follows from the volume itself, so that it is known

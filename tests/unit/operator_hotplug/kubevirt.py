@@ -148,13 +148,15 @@ class KubeVirt:
             await self._api.replace(path, instance)
 
     async def _work_on_requests(self, machine: Object, instance: Object | None) -> None:
-        """handleVolumeRequests: first the instance, then the machine."""
+        """handleVolumeRequests: first the instance, then the machine. It is all or nothing."""
         requests = machine.get("status", {}).get("volumeRequests", [])
         template = machine["spec"]["template"]["spec"]
         before = copy.deepcopy(template)
         for request in requests:
             if instance and instance.get("status", {}).get("phase") == "Running":
                 spec = copy.deepcopy(instance["spec"])
+                if is_refused(spec["volumes"], request):
+                    return
                 apply_request(spec, request)
                 await self._set(instance, spec["volumes"], spec["domain"]["devices"]["disks"])
                 instance = await self.find("virtualmachineinstances", instance["metadata"]["name"])
@@ -223,6 +225,15 @@ class KubeVirt:
             requests = [each for each in requests if name_of(each) != name]
             requests.append({"removeVolumeOptions": body})
         return {**machine.get("status", {}), "volumeRequests": requests}
+
+
+def is_refused(volumes: list[Object], request: Object) -> bool:
+    """Whether virt-api refuses to pass a request on to the instance, whose volumes these are: one
+    has the claim already, by another name (verifyVolumeOption)."""
+    options = request.get("addVolumeOptions")
+    if options is None or any(each["name"] == options["name"] for each in volumes):
+        return False
+    return any(claim_of(each) == claim_of(options["volumeSource"]) for each in volumes)
 
 
 def check_removal(volumes: list[Object], name: str) -> None:

@@ -51,6 +51,9 @@ class MemoryApi:
         self.admit: Callable[[Place, Object], None] = lambda _place, _made: None
         """Raises ApiError where a webhook refuses a change."""
 
+        self.before_patch: Callable[[str, Sequence[Object]], None] = lambda _path, _operations: None
+        """Raises Unavailable where a patch is not answered in time."""
+
         self.subresource: Callable[[Place, Object], None] = lambda _place, _body: None
         self.patches: list[tuple[Place, Sequence[Object], Object]] = []
         """The JSON patches that were done, each with the object before."""
@@ -107,6 +110,7 @@ class MemoryApi:
 
     async def patch(self, path: str, operations: Sequence[Object]) -> Object:
         self._check_up()
+        self.before_patch(path, operations)
         place = Place.of(path)
         before = copy.deepcopy(self._found(place))
         try:

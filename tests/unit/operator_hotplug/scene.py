@@ -6,10 +6,11 @@ from __future__ import annotations
 import contextlib
 import copy
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any, cast
 
+from csi_lvm_iscsi.model.errors import Unavailable
 from csi_lvm_iscsi.operator.hotplug import objects
 from csi_lvm_iscsi.operator.hotplug.cluster import Cluster
 from csi_lvm_iscsi.operator.hotplug.objects import serial_of
@@ -21,6 +22,7 @@ from tests.unit.operator_hotplug.kubevirt import (
     KubeVirt,
     apply_request,
     check_removal,
+    claim_of,
     hotpluggable,
     kubevirt_object,
     machine_object,
@@ -47,7 +49,12 @@ class Scene:
         self.virt = KubeVirt(self.api, NAMESPACE, is_declarative=is_declarative)
         self.api.admit = self._admit
         self.api.subresource = self._subresource
+        self.api.before_patch = self._before_patch
         self.virt_api_is_away = False
+        self.late_by: float | None = None
+        """After so many seconds the operator's next request to add a volume is done, unanswered."""
+
+        self.late: list[tuple[dt.datetime, Callable[[], Any]]] = []
         self.taken_out: list[tuple[str, str]] = []
         """What the operator took out of machines: the machine, and the serial number of the disk.
         """
@@ -74,8 +81,30 @@ class Scene:
             if len(set(names)) != len(names) or sorted(names) != sorted(disks):
                 raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "admission webhook denied it")
 
+    def _before_patch(self, path: str, operations: Sequence[Object]) -> None:
+        is_addition = "/virtualmachines/" in path and operations[-1]["op"] == "add"
+        if is_addition and self.late_by is not None:
+            self._delay(lambda: self.api.patch(path, operations))
+
+    def _delay(self, work: Callable[[], Any]) -> None:
+        self.late.append((self.now + dt.timedelta(seconds=self.late_by or 0), work))
+        self.late_by = None
+        raise Unavailable("The API server does not answer within 5 seconds.")
+
+    async def passes(self, seconds: float) -> None:
+        """Time passes, and what is late by then is done."""
+        self.now += dt.timedelta(seconds=seconds)
+        due = [work for at, work in self.late if at <= self.now]
+        self.late = [each for each in self.late if each[0] > self.now]
+        for work in due:
+            with contextlib.suppress(ApiError):
+                if (done := work()) is not None:
+                    await done
+
     def _subresource(self, place: Place, body: Object) -> None:
         """Only the operator calls these; users call `virtctl`."""
+        if place.part == "addvolume" and self.late_by is not None:
+            self._delay(lambda: self._subresource(place, body))
         if self.virt_api_is_away:
             raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "no endpoints available")
         if self.virt.is_declarative:
@@ -151,6 +180,25 @@ class Scene:
         found = self._machine(machine)
         body = {"name": name, "disk": disk, "volumeSource": source}
         self._put(found, {**found, "status": self.virt.request(found, "addvolume", body)})
+
+    async def give_instance(self, machine: str, name: str, claim: str) -> None:
+        """As `virtctl addvolume` without --persist: the instance has it, the machine does not."""
+        path = self.virt.path("virtualmachineinstances", machine)
+        instance = await self.api.get(path)
+        source = {"persistentVolumeClaim": {"claimName": claim, "hotpluggable": True}}
+        options = {"name": name, "disk": {"disk": {"bus": "scsi"}}, "volumeSource": source}
+        volumes = instance["spec"]["volumes"]
+        if any(each["name"] == name or claim_of(each) == claim for each in volumes):
+            raise ApiError(HTTPStatus.CONFLICT, "because it already exists")
+        apply_request(instance["spec"], {"addVolumeOptions": options})
+        await self.api.replace(path, instance)
+
+    async def take_from_instance(self, machine: str, name: str) -> None:
+        """As `virtctl removevolume` without --persist."""
+        path = self.virt.path("virtualmachineinstances", machine)
+        instance = await self.api.get(path)
+        apply_request(instance["spec"], {"removeVolumeOptions": {"name": name}})
+        await self.api.replace(path, instance)
 
     # What the operator does.
 
@@ -241,6 +289,18 @@ class Scene:
             else []
         )
 
+    def requests(self, machine: str) -> list[Object]:
+        """Those of a machine that virt-controller has not yet worked on."""
+        key = (GROUP, NAMESPACE, "virtualmachines", machine)
+        status = self.api.objects.get(key, {}).get("status", {})
+        return list(status.get("volumeRequests", []))
+
+    def given_by_others(self, machine: str) -> list[str]:
+        """The claims that an instance has without its machine, by `give_instance`."""
+        key = (GROUP, NAMESPACE, "virtualmachineinstances", machine)
+        spec = self.api.objects.get(key, {}).get("spec")
+        return [claim for claim, serial in _entries(spec) if not serial] if spec else []
+
     def guest_has(self, machine: str) -> list[str]:
         """The claims of the hot-plugged disks that a guest sees."""
         key = (GROUP, NAMESPACE, "virtualmachineinstances", machine)
@@ -270,7 +330,7 @@ class Scene:
             for machine in machines:
                 await self.virt.control(machine)
                 await self.virt.handle(machine)
-            self.now += dt.timedelta(seconds=3)
+            await self.passes(3)
 
 
 def _age(hotplug: Object) -> tuple[str, bool, str]:

@@ -116,6 +116,27 @@ async def test_what_others_attached_is_told_and_left(scene: Scene) -> None:
     assert scene.taken_out == []
 
 
+async def test_what_the_instance_alone_has_is_told_and_left(scene: Scene) -> None:
+    """`virtctl addvolume` without --persist. KubeVirt's subresources would try a request for the
+    same claim for ever; where machines are edited, KubeVirt takes out what the machine lacks."""
+    if scene.virt.is_declarative:
+        return
+    await scene.give_instance("c2", "theirs", "data")
+    await scene.hotplug("data", "data", "c2")
+    await scene.settle(["c2"], rounds=12)
+    assert (phase(scene), reason(scene)) == ("Attached", "AttachedByOthers")
+    assert scene.entries("c2") == []
+    await scene.api.delete(f"{HOTPLUGS}/data")
+    await scene.settle(["c2"], rounds=4)
+    assert scene.hotplugs() == {}
+    assert scene.names_in_guest("c2") == ["theirs", "theirs"]
+    await scene.hotplug("again", "data", "c2")
+    await scene.settle(["c2"], rounds=4)
+    await scene.take_from_instance("c2", "theirs")
+    await scene.settle(["c2"], rounds=15)
+    assert (phase(scene, "again"), reason(scene, "again")) == ("Attached", "Attached")
+
+
 async def test_a_part_of_the_machine_is_told_and_left(scene: Scene) -> None:
     await scene.claim("root-c2")
     await scene.hotplug("root", "root-c2", "c2")
@@ -292,6 +313,35 @@ async def test_a_deletion_right_after_the_request_leaves_nothing(scene: Scene) -
     assert scene.hotplugs() != {} or scene.entries("c2") == []
     await scene.settle(["c2"], rounds=10)
     assert (scene.hotplugs(), scene.entries("c2"), scene.guest_has("c2")) == ({}, [], [])
+
+
+async def test_a_request_that_is_done_late_leaves_no_disk(scene: Scene) -> None:
+    """virt-api does what it was asked when nobody waits for its answer any more. The operator is
+    restarted in between."""
+    scene.late_by = 110
+    await scene.hotplug("data", "data", "c2")
+    await scene.settle(["c2"], rounds=1)
+    assert len(scene.late) == 1
+    await scene.api.delete(f"{HOTPLUGS}/data")
+    scene.restart_operator()
+    await scene.settle(["c2"], rounds=30)
+    assert (phase(scene), reason(scene)) == ("Detaching", "Detaching")
+    assert "otherwise this ends at 00:02:20 UTC" in scene.condition("data")["message"]
+    await scene.settle(["c2"], rounds=30)
+    assert (scene.late, scene.hotplugs(), scene.entries("c2")) == ([], {}, [])
+    assert scene.events()[-1] == "Detached"
+
+
+async def test_a_deletion_after_an_answer_waits_for_nothing(scene: Scene) -> None:
+    def refuse(*_: object) -> None:
+        raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "denied the request: too many disks")
+
+    scene.api.before_patch = scene.api.subresource = refuse
+    await scene.hotplug("data", "data", "c2")
+    await scene.settle([], rounds=2)
+    await scene.api.delete(f"{HOTPLUGS}/data")
+    await scene.settle([], rounds=1)
+    assert scene.hotplugs() == {}
 
 
 async def test_a_refusal_is_told_and_asked_again_later(scene: Scene) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
 from collections.abc import Coroutine
 from typing import Any
 
@@ -39,6 +38,7 @@ HAPPENINGS = (
     "KubeVirt is unavailable",
     "node gone",
     "operator restarted",
+    "an answer is late",
     "time passes",
 )
 
@@ -92,7 +92,9 @@ class Sequences(RuleBasedStateMachine):
         self.attempt(self.scene.api.delete(f"{HOTPLUGS}/{name}"))
 
     @rule(
-        machine=machines, claim=claims, what=st.sampled_from(["add", "remove", "reset", "request"])
+        machine=machines,
+        claim=claims,
+        what=st.sampled_from(["add", "remove", "reset", "request", "give", "take"]),
     )
     def others(self, machine: str, claim: str, what: str) -> None:
         """Others edit machines: by hand, by a tool that applies a manifest again, by virtctl."""
@@ -100,7 +102,11 @@ class Sequences(RuleBasedStateMachine):
             self.attempt(self.scene.edit(machine, "remove", claim, claim, ""))
         elif what == "request" and not self.is_declarative:
             self.attempt(self.scene.request(machine, f"theirs-{claim}", claim, THEIRS))
-        else:
+        elif what == "give" and not self.is_declarative:
+            self.attempt(self.scene.give_instance(machine, f"theirs-{claim}", claim))
+        elif what == "take":
+            self.attempt(self.scene.take_from_instance(machine, f"theirs-{claim}"))
+        elif what != "give":
             verb = "remove" if what == "remove" else "add"
             self.attempt(self.scene.edit(machine, verb, f"theirs-{claim}", claim, THEIRS))
 
@@ -141,7 +147,9 @@ class Sequences(RuleBasedStateMachine):
                 scene.restart_operator()
                 self.do(scene.watch())
             case "time passes":
-                scene.now += dt.timedelta(seconds=seconds)
+                self.do(scene.passes(seconds))
+            case "an answer is late":
+                scene.late_by = min(2 * seconds, 119)
 
     async def _set_available(self, *, available: bool) -> None:
         condition = {"type": "Available", "status": str(available)}
@@ -184,7 +192,7 @@ class Sequences(RuleBasedStateMachine):
         ]
         if "DetachUnfinished" in events:
             self.unfinished.add((machine, claim))
-        if "DetachUnfinished" in events or others:
+        if (machine, claim) in self.unfinished or others:
             return
         assert (claim, SERIALS[claim]) not in self.scene.entries(machine), "a machine asks for it"
         assert not self.requested(machine, claim), "KubeVirt will add it yet"
@@ -195,11 +203,9 @@ class Sequences(RuleBasedStateMachine):
             assert claim not in names_in_guest, "the guest has it still"
 
     def requested(self, machine: str, claim: str) -> bool:
-        key = (GROUP, NAMESPACE, "virtualmachines", machine)
-        status = self.scene.api.objects.get(key, {}).get("status", {})
         return any(
             each["addVolumeOptions"]["disk"].get("serial") == SERIALS[claim]
-            for each in status.get("volumeRequests", [])
+            for each in self.scene.requests(machine)
             if "addVolumeOptions" in each
         )
 
@@ -219,10 +225,14 @@ class Sequences(RuleBasedStateMachine):
 
     async def _end(self) -> None:
         scene = self.scene
-        scene.virt_api_is_away, scene.virt.held = False, set()
+        scene.virt_api_is_away, scene.virt.held, scene.late_by = False, set(), None
         with contextlib.suppress(ApiError):
             await scene.api.create(NODES, {"metadata": {"name": NODE}})
         await self._set_available(available=True)
+        # Longer than what is late may take.
+        await scene.settle(list(MACHINES), rounds=60)
+        for machine in MACHINES:
+            await self._unblock(machine)
         await scene.settle(list(MACHINES))
         self.each_is_attached_once()
         for name in scene.hotplugs():
@@ -232,6 +242,13 @@ class Sequences(RuleBasedStateMachine):
         await scene.settle(list(MACHINES))
         assert scene.hotplugs() == {}
         self.check_no_disk_is_left()
+
+    async def _unblock(self, machine: str) -> None:
+        """Where somebody gave an instance what a request was already made for, that one and all
+        later ones wait for them to take it back."""
+        if self.scene.requests(machine):
+            for claim in self.scene.given_by_others(machine):
+                await self.scene.take_from_instance(machine, f"theirs-{claim}")
 
     def check_ended(self, name: str) -> None:
         found = self.scene.hotplugs()[name]
@@ -257,6 +274,7 @@ class Sequences(RuleBasedStateMachine):
         if found is None:
             return expected | {"VirtualMachineNotFound"}
         has_entry = any(each[0] == claim for each in self.scene.entries(machine))
+        has_entry |= claim in self.scene.given_by_others(machine)
         if not has_entry:
             has_claim = ("/api/v1", NAMESPACE, "persistentvolumeclaims", claim) in (
                 self.scene.api.objects
