@@ -5,16 +5,18 @@ that nobody takes out.
 """
 
 import datetime as dt
+from collections.abc import Iterable
 from dataclasses import replace
 
-from csi_lvm_iscsi.operator.hotplug import prechecks, quotes, ways
+from csi_lvm_iscsi.operator.hotplug import outages, prechecks, quotes, ways
 from csi_lvm_iscsi.operator.hotplug.attaching import QUOTE_SECONDS, refused
 from csi_lvm_iscsi.operator.hotplug.decision import Condition, Decision, where
-from csi_lvm_iscsi.operator.hotplug.machines import Instance
+from csi_lvm_iscsi.operator.hotplug.machines import Instance, VolumeStatus
 from csi_lvm_iscsi.operator.hotplug.objects import time_of
 from csi_lvm_iscsi.operator.hotplug.reasons import Phase, Reason
 from csi_lvm_iscsi.operator.hotplug.world import Action, Whose, World
 
+_PARTS = frozenset({outages.API, outages.CONTROLLER, outages.HANDLER})
 _GUEST_SECONDS = 30.0
 """So long a guest is given to let go before it is said that it does not."""
 
@@ -25,7 +27,8 @@ caller is still there (pkg/virt-api/rest/volumes.go: context.Background()), whic
 too."""
 
 _AWAY_SECONDS = 60.0
-"""So long a KubeVirt that says itself that it does not work is waited for."""
+"""So long a KubeVirt is waited for that says itself that it does not work, while what is needed of
+it is down."""
 
 
 def decide(world: World) -> Decision:
@@ -99,13 +102,33 @@ def _take_out(world: World, name: str) -> Decision:
 
 
 def _cannot_ask(world: World, decided: Decision) -> Decision:
+    if outage := _outage(world, _PARTS, world.hotplug.deleted_at):
+        return _finished(
+            decided.message,
+            f"KubeVirt does not work, so it was not waited for: machine {world.hotplug.machine} "
+            f"still asks for the volume. ({outage})",
+        )
     if world.hotplug.force:
         return _finished(
             decided.message,
             f"It was let go by force: machine {world.hotplug.machine} still asks for the volume. "
             f"({decided.message})",
         )
-    return replace(decided, message=f"{decided.message} {_by_force(world)}")
+    return replace(decided, waits=True, message=f"{decided.message} {_by_force(world)}")
+
+
+def _outage(world: World, parts: Iterable[str], since: dt.datetime | None) -> str:
+    """What is down of these parts of KubeVirt, and has been for so long that it is not waited for
+    any more; else empty."""
+    kubevirt = world.kubevirt
+    if kubevirt is None or not kubevirt.unavailable:
+        return ""
+    for each in world.outages:
+        times = (since, each.since, kubevirt.unavailable_since)
+        begin = max((time for time in times if time), default=world.now)
+        if each.part in parts and _passed(world, begin) >= _AWAY_SECONDS:
+            return f"{each.message} KubeVirt: {kubevirt.unavailable}"
+    return ""
 
 
 def _asked_for(world: World, name: str) -> Decision:
@@ -124,7 +147,8 @@ def _let_go(world: World) -> Decision:
     if running is None or not (asked or left):
         return _unless_late(world, _finished("The volume is out of the machine."))
     if world.node_is_gone:
-        return _finished(f"Node {running.node}, where the machine ran, is gone.")
+        message = f"Node {running.node}, where the machine ran, is gone."
+        return _finished(message, f"{message} If it runs still, its guest may have the disk.")
     name = asked.name if asked else left.name if left else ""
     return _awaited(world, _held(world, running, name))
 
@@ -132,16 +156,15 @@ def _let_go(world: World) -> Decision:
 def _awaited(world: World, decided: Decision) -> Decision:
     """KubeVirt has been asked to take it out, and has not yet. That is not waited for for ever."""
     since = _since(world)
-    kubevirt = world.kubevirt
     if world.hotplug.force:
         return _finished(
             decided.message, "It was let go by force, while the guest may still have the disk."
         )
-    if kubevirt and kubevirt.unavailable and _passed(world, since) >= _AWAY_SECONDS:
+    if outage := _outage(world, _PARTS - {outages.API}, since):
         return _finished(
             decided.message,
             "KubeVirt does not work, so it was not waited for: it has been asked to take the "
-            f"volume out, but the guest may still have it. ({kubevirt.unavailable})",
+            f"volume out, but the guest may still have it. ({outage})",
         )
     return replace(decided, detach_requested=since)
 
@@ -163,12 +186,25 @@ def _held(world: World, running: Instance, name: str) -> Decision:
     if seconds < _GUEST_SECONDS or running.phase != "Running":
         return _detaching(world, name, "The guest is letting go of the volume.")
     said = quotes.complaint(world)
+    reason, message = _what_is_left(world, running, world.given(name))
     return replace(where(world, name), waits=True, look_again=QUOTE_SECONDS).told(
         Phase.DETACHING,
-        Reason.GUEST_HOLDS,
-        f"The guest has not let go of the disk: unmount it there. {_by_force(world)}"
-        + (f" ({said})" if said else ""),
+        reason,
+        f"{message} {_by_force(world)}" + (f" ({said})" if said else ""),
     )
+
+
+def _what_is_left(
+    world: World, running: Instance, given: VolumeStatus | None
+) -> tuple[Reason, str]:
+    if given is None or given.is_in_guest:
+        return Reason.GUEST_HOLDS, "The guest has not let go of the disk: unmount it there."
+    pod = given.attachment_pod or "(not named)"
+    message = (
+        f"The guest has let go of the disk. KubeVirt's attachment pod {pod} is still there on node "
+        f"{running.node}: kubectl -n {world.hotplug.namespace} describe pod {pod}"
+    )
+    return Reason.DETACH_FAILING, message
 
 
 def _passed(world: World, since: dt.datetime) -> float:

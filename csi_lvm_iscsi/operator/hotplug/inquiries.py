@@ -8,9 +8,9 @@ from dataclasses import replace
 from http import HTTPStatus
 
 from csi_lvm_iscsi.model.errors import DriverError
-from csi_lvm_iscsi.operator.hotplug import machines, quotes
+from csi_lvm_iscsi.operator.hotplug import machines, outages, quotes
 from csi_lvm_iscsi.operator.hotplug.machines import Instance, VirtualMachine
-from csi_lvm_iscsi.operator.hotplug.objects import Told, VolumeHotplug
+from csi_lvm_iscsi.operator.hotplug.objects import Outage, Told, VolumeHotplug
 from csi_lvm_iscsi.operator.hotplug.world import World
 from csi_lvm_iscsi.storage_client.api_server import ApiError, ApiServer, Object
 
@@ -34,7 +34,10 @@ class Inquiries:
         machine, instance = await asyncio.gather(
             self.machine(hotplug), self._find(_path(machines.INSTANCES, hotplug))
         )
-        return replace(world, machine=machine, instance=Instance.of(instance) if instance else None)
+        world = replace(
+            world, machine=machine, instance=Instance.of(instance) if instance else None
+        )
+        return replace(world, outages=await self._outages(world))
 
     async def machine(self, hotplug: VolumeHotplug) -> VirtualMachine | None:
         """The machine as it is now; None where there is none. Raises DriverError."""
@@ -47,13 +50,28 @@ class Inquiries:
         told: list[Told] = []
         with contextlib.suppress(DriverError):
             told += [each async for each in self._complaints(world)]
-        users, node_is_gone = world.users, world.node_is_gone
+        users, node_is_gone, down = world.users, world.node_is_gone, world.outages
         with contextlib.suppress(DriverError):
             if running and running.node and hotplug.deleted:
                 node_is_gone = not await self._find(f"/api/v1/nodes/{_quoted(running.node)}")
             if running and not hotplug.deleted:
                 users = await self._users(world, running.node)
-        return replace(world, told=tuple(told), users=users, node_is_gone=node_is_gone)
+        with contextlib.suppress(DriverError):
+            down = await self._outages(world)
+        return replace(
+            world, told=tuple(told), users=users, node_is_gone=node_is_gone, outages=down
+        )
+
+    async def _outages(self, world: World) -> tuple[Outage, ...]:
+        """The parts of KubeVirt that are down, where a deletion waits and KubeVirt says that it is
+        not available."""
+        kubevirt = world.kubevirt
+        if not (world.hotplug.deleted and kubevirt and kubevirt.unavailable):
+            return ()
+        path = f"/api/v1/namespaces/{kubevirt.namespace}/pods"
+        found = await self._api.get(path, labelSelector=outages.SELECTOR)
+        node = world.running.node if world.running else ""
+        return tuple(outages.outages(found["items"], node))
 
     async def _complaints(self, world: World) -> AsyncIterator[Told]:
         """The warnings of the claim, and of the pod through which the node gets the volume."""

@@ -122,6 +122,13 @@ class VolumeStatus:
     message: str
 
     @property
+    def is_in_guest(self) -> bool:
+        """Whether the guest has or holds what was hot-plugged. KubeVirt keeps this phase while it
+        does (pkg/virt-controller/watch/vmi/storage.go: phaseForUnpluggedVolume); then it is
+        UnMountedFromPod, and Detaching until the attachment pod is gone."""
+        return self.phase in ("Ready", "MountedToPod")
+
+    @property
     def is_ready(self) -> bool:
         """Whether the guest has it."""
         return self.phase == "Ready" if self.is_hotplugged else bool(self.target)

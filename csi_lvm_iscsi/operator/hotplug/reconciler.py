@@ -17,7 +17,7 @@ from csi_lvm_iscsi.operator.hotplug.attaching import RETRY_SECONDS
 from csi_lvm_iscsi.operator.hotplug.cluster import Cluster
 from csi_lvm_iscsi.operator.hotplug.decision import Decision
 from csi_lvm_iscsi.operator.hotplug.inquiries import Inquiries
-from csi_lvm_iscsi.operator.hotplug.objects import Told, VolumeHotplug, time_of
+from csi_lvm_iscsi.operator.hotplug.objects import Outage, Told, VolumeHotplug, time_of
 from csi_lvm_iscsi.operator.hotplug.requests import Requests
 from csi_lvm_iscsi.operator.hotplug.world import Action, Refusal, World
 from csi_lvm_iscsi.storage_client.api_server import ApiError
@@ -62,6 +62,7 @@ class _Memory:
     complaints_at: dt.datetime | None = None
     told: tuple[Told, ...] = ()
     users: tuple[str, ...] = ()
+    outages: tuple[Outage, ...] = ()
     node_is_gone: bool = False
 
 
@@ -164,6 +165,7 @@ class Reconciler:
             told=memory.told,
             users=memory.users,
             unanswered=_unanswered(hotplug, memory, now),
+            outages=memory.outages,
             node_is_gone=memory.node_is_gone,
             refusal=memory.refusal,
         )
@@ -182,7 +184,7 @@ class Reconciler:
         memory.complaints_at = now + _COMPLAINTS
         world = await self._inquiries.told(world)
         memory.told, memory.users = world.told, world.users
-        memory.node_is_gone = world.node_is_gone
+        memory.node_is_gone, memory.outages = world.node_is_gone, world.outages
         return world
 
     async def _carry_out(self, world: World, decided: Decision, memory: _Memory) -> None:

@@ -17,6 +17,7 @@ from csi_lvm_iscsi.operator.hotplug.machines import (
 from csi_lvm_iscsi.operator.hotplug.objects import (
     Claim,
     KubeVirt,
+    Outage,
     Told,
     VolumeAttachment,
     VolumeHotplug,
@@ -94,6 +95,9 @@ class World:
     unanswered: dt.datetime | None = None
     """When KubeVirt was asked last to add the volume, where its answer is not known: it may do it
     yet."""
+
+    outages: tuple[Outage, ...] = ()
+    """Parts of KubeVirt that are down, of those that this machine needs."""
 
     node_is_gone: bool = False
     """Whether the node of the instance is no more."""

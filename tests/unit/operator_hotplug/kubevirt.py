@@ -14,6 +14,13 @@ from csi_lvm_iscsi.storage_client.api_server import ApiError
 Object = dict[str, Any]
 GROUP = "/apis/kubevirt.io/v1"
 PHASES = ("Pending", "Bound", "AttachedToNode", "MountedToPod", "Ready")
+# Of what is unplugged, once the guest lets go.
+_AFTER = {
+    "AttachedToNode": "UnMountedFromPod",
+    "MountedToPod": "UnMountedFromPod",
+    "Ready": "UnMountedFromPod",
+    "UnMountedFromPod": "Detaching",
+}
 NODE = "node-1"
 _FINALIZER = "kubevirt.io/virtualMachineControllerFinalize"
 
@@ -66,6 +73,9 @@ class KubeVirt:
         self.is_declarative = is_declarative
         self.held: set[str] = set()
         """Names of volumes that guests do not let go of."""
+
+        self.stuck: set[str] = set()
+        """Names of volumes whose attachment pods do not end."""
 
     def path(self, plural: str, name: str = "", part: str = "") -> str:
         words = [GROUP, "namespaces", self._namespace, plural, name, part]
@@ -200,9 +210,15 @@ class KubeVirt:
             old = statuses.get(name)
             statuses[name] = _advanced(old, name, volume)
         for name in set(statuses) - set(volumes):
-            statuses[name]["phase"] = "Detaching"
-            if name not in self.held:
-                del statuses[name]
+            phase = statuses[name].get("phase")
+            if name in self.held and phase in ("MountedToPod", "Ready"):
+                continue
+            statuses[name]["phase"] = _AFTER.get(phase, "")
+            if not statuses[name]["phase"]:
+                if name in self.stuck:
+                    statuses[name]["phase"] = "Detaching"
+                else:
+                    del statuses[name]
         return list(statuses.values())
 
     def request(self, machine: Object, verb: str, body: Object) -> Object:

@@ -73,6 +73,7 @@ class MemoryApi:
             and key[2] == place.plural
             and place.namespace in ("", key[1])
             and _selected(each, query.get("fieldSelector", ""))
+            and _labelled(each, query.get("labelSelector", ""))
         ]
         return {"metadata": {"resourceVersion": str(next(self._versions))}, "items": items}
 
@@ -175,3 +176,12 @@ def _selected(found: Object, selector: str) -> bool:
         if value != wanted:
             return False
     return True
+
+
+def _labelled(found: Object, selector: str) -> bool:
+    """Of the selectors, `label in (value,value)`."""
+    if not selector:
+        return True
+    label, _, values = selector.partition(" in ")
+    wanted = values.strip("()").split(",")
+    return found["metadata"].get("labels", {}).get(label) in wanted

@@ -22,7 +22,7 @@ from csi_lvm_iscsi.operator.hotplug.objects import (
 from csi_lvm_iscsi.operator.hotplug.ways import Way
 from csi_lvm_iscsi.operator.hotplug.world import Action, World, volume_name
 from tests.unit.operator_hotplug.kubevirt import kubevirt_object, machine_object
-from tests.unit.operator_hotplug.scene import attachment
+from tests.unit.operator_hotplug.users import attachment
 
 NOW = dt.datetime(2026, 11, 28, tzinfo=dt.UTC)
 HANDLE = "0123abcd-data"

@@ -5,47 +5,13 @@ from __future__ import annotations
 import datetime as dt
 from http import HTTPStatus
 
-import pytest
-
 from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.storage_client.api_server import ApiError
-from tests.unit.operator_hotplug.kubevirt import GROUP, NODE
-from tests.unit.operator_hotplug.scene import (
-    ATTACHMENTS,
-    CLAIMS,
-    EVENTS,
-    HOTPLUGS,
-    NODES,
-    Scene,
-    attachment,
-)
+from tests.unit.operator_hotplug.flow import attached, phase, reason, set_strategy
+from tests.unit.operator_hotplug.scene import Scene
+from tests.unit.operator_hotplug.users import ATTACHMENTS, CLAIMS, EVENTS, HOTPLUGS, attachment
 
 SERIAL = names.serial("0123abcd-data")[:20]
-GATES = {True: "DeclarativeHotplugVolumes", False: "HotplugVolumes"}
-
-
-@pytest.fixture(params=[True, False], ids=["declarative", "imperative"])
-async def scene(request: pytest.FixtureRequest) -> Scene:
-    made = Scene(is_declarative=request.param)
-    await made.kubevirt(GATES[request.param])
-    await made.claim("data")
-    await made.machine("c2")
-    await made.settle(["c2"], rounds=5)
-    return made
-
-
-def reason(scene: Scene, name: str = "data") -> str:
-    return str(scene.condition(name).get("reason"))
-
-
-def phase(scene: Scene, name: str = "data") -> str:
-    return str(scene.hotplugs()[name]["status"]["phase"])
-
-
-async def attached(scene: Scene, **spec: object) -> None:
-    await scene.hotplug("data", "data", "c2", **spec)
-    await scene.settle(["c2"], rounds=12)
-    assert phase(scene) == "Attached", scene.hotplugs()
 
 
 async def test_attached_and_detached(scene: Scene) -> None:
@@ -83,12 +49,6 @@ async def test_a_stopped_machine_gets_it_with_its_next_start(scene: Scene) -> No
     await set_strategy(scene, "Always")
     await scene.settle(["c2"], rounds=12)
     assert (phase(scene), reason(scene)) == ("Attached", "Attached")
-
-
-async def set_strategy(scene: Scene, strategy: str) -> None:
-    path = scene.virt.path("virtualmachines", "c2")
-    await scene.api.merge(path, {"spec": {"runStrategy": strategy}})
-    await scene.settle(["c2"], rounds=3)
 
 
 async def test_a_restart_of_the_machine_is_followed(scene: Scene) -> None:
@@ -176,76 +136,6 @@ async def test_of_one_second_the_one_with_the_disk_is_the_elder(scene: Scene) ->
     assert (scene.hotplugs(), scene.entries("c2")) == ({}, [])
 
 
-async def test_a_guest_that_holds_the_disk_is_named_and_ended_by_force(scene: Scene) -> None:
-    await attached(scene)
-    scene.virt.held.add("data")
-    await scene.api.delete(f"{HOTPLUGS}/data")
-    await scene.settle(["c2"], rounds=8)
-    assert reason(scene) != "GuestHolds"
-    await scene.settle(["c2"], rounds=8)
-    assert (phase(scene), reason(scene)) == ("Detaching", "GuestHolds")
-    assert "unmount" in scene.condition("data")["message"]
-    assert scene.condition("data", "Detached")["status"] == "False"
-    await scene.api.merge(f"{HOTPLUGS}/data", {"spec": {"force": True}})
-    await scene.settle(["c2"], rounds=2)
-    assert scene.hotplugs() == {}
-    assert scene.events() == ["Attached", "GuestHolds", "DetachUnfinished"]
-
-
-async def test_force_ends_it_where_kubevirt_cannot_be_asked(scene: Scene) -> None:
-    await attached(scene)
-    scene.virt_api_is_away = True
-    await scene.api.delete(f"{HOTPLUGS}/data")
-    await scene.settle(["c2"], rounds=10)
-    assert reason(scene) == "KubeVirtUnavailable"
-    assert "patch vhp" in scene.condition("data")["message"]
-    await scene.api.merge(f"{HOTPLUGS}/data", {"spec": {"force": True}})
-    await scene.settle(["c2"], rounds=8)
-    assert scene.hotplugs() == {}
-    assert scene.events()[-1] == "DetachUnfinished"
-
-
-async def test_controllers_that_are_down_are_not_waited_for(scene: Scene) -> None:
-    await attached(scene)
-    await set_available(scene, available=False)
-    await scene.api.delete(f"{HOTPLUGS}/data")
-    for _ in range(30):
-        await scene.settle([], rounds=1)
-    assert scene.hotplugs() == {}
-    assert scene.events()[-1] == "DetachUnfinished"
-
-
-async def set_available(scene: Scene, *, available: bool) -> None:
-    condition = {
-        "type": "Available",
-        "status": str(available),
-        "message": "virt-controller is down",
-    }
-    path = f"{GROUP}/namespaces/kubevirt/kubevirts/kubevirt/status"
-    await scene.api.merge(path, {"status": {"conditions": [condition]}})
-
-
-async def test_a_machine_that_is_deleted_ends_it(scene: Scene) -> None:
-    await attached(scene)
-    await scene.api.delete(scene.virt.path("virtualmachines", "c2"))
-    await scene.settle(["c2"], rounds=5)
-    assert (phase(scene), reason(scene)) == ("Pending", "VirtualMachineNotFound")
-    await scene.api.delete(f"{HOTPLUGS}/data")
-    await scene.settle([], rounds=2)
-    assert scene.hotplugs() == {}
-
-
-async def test_a_node_that_is_gone_ends_it(scene: Scene) -> None:
-    await attached(scene)
-    scene.virt.held.add("data")
-    await scene.api.delete(f"{NODES}/{NODE}")
-    await scene.api.delete(f"{HOTPLUGS}/data")
-    for _ in range(4):
-        await scene.settle(["c2"], rounds=1)
-    assert scene.hotplugs() == {}
-    assert scene.events()[-1] == "Detached"
-
-
 async def test_what_the_driver_said_is_quoted(scene: Scene) -> None:
     await scene.hotplug("data", "data", "c2")
     await scene.settle(["c2"], rounds=2)
@@ -291,57 +181,6 @@ async def test_an_edit_of_others_in_between_is_kept(scene: Scene) -> None:
     await scene.step("data")
     await scene.settle(["c2"], rounds=8)
     assert (scene.hotplugs(), scene.entries("c2")) == ({}, [("more", "S")])
-
-
-async def test_what_was_edited_out_of_the_machine_is_taken_out_of_its_guest(scene: Scene) -> None:
-    """With the subresources KubeVirt leaves it there."""
-    await attached(scene)
-    await scene.edit("c2", "remove", "data", "data", "")
-    await scene.api.delete(f"{HOTPLUGS}/data")
-    await scene.settle(["c2"], rounds=8)
-    assert (scene.hotplugs(), scene.guest_has("c2")) == ({}, [])
-
-
-async def test_a_deletion_right_after_the_request_leaves_nothing(scene: Scene) -> None:
-    """The operator still sees the machine as it was before it asked."""
-    await scene.hotplug("data", "data", "c2")
-    await scene.watch()
-    await scene.step("data")
-    await scene.api.delete(f"{HOTPLUGS}/data")
-    await scene.watch("hotplugs")
-    await scene.step("data")
-    assert scene.hotplugs() != {} or scene.entries("c2") == []
-    await scene.settle(["c2"], rounds=10)
-    assert (scene.hotplugs(), scene.entries("c2"), scene.guest_has("c2")) == ({}, [], [])
-
-
-async def test_a_request_that_is_done_late_leaves_no_disk(scene: Scene) -> None:
-    """virt-api does what it was asked when nobody waits for its answer any more. The operator is
-    restarted in between."""
-    scene.late_by = 110
-    await scene.hotplug("data", "data", "c2")
-    await scene.settle(["c2"], rounds=1)
-    assert len(scene.late) == 1
-    await scene.api.delete(f"{HOTPLUGS}/data")
-    scene.restart_operator()
-    await scene.settle(["c2"], rounds=30)
-    assert (phase(scene), reason(scene)) == ("Detaching", "Detaching")
-    assert "otherwise this ends at 00:02:20 UTC" in scene.condition("data")["message"]
-    await scene.settle(["c2"], rounds=30)
-    assert (scene.late, scene.hotplugs(), scene.entries("c2")) == ([], {}, [])
-    assert scene.events()[-1] == "Detached"
-
-
-async def test_a_deletion_after_an_answer_waits_for_nothing(scene: Scene) -> None:
-    def refuse(*_: object) -> None:
-        raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "denied the request: too many disks")
-
-    scene.api.before_patch = scene.api.subresource = refuse
-    await scene.hotplug("data", "data", "c2")
-    await scene.settle([], rounds=2)
-    await scene.api.delete(f"{HOTPLUGS}/data")
-    await scene.settle([], rounds=1)
-    assert scene.hotplugs() == {}
 
 
 async def test_a_refusal_is_told_and_asked_again_later(scene: Scene) -> None:
