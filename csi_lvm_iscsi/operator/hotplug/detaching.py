@@ -97,7 +97,7 @@ def _take_out(world: World, name: str) -> Decision:
             message += f" {ways.enabling(world.kubevirt)}"
         return _cannot_ask(world, decided.told(Phase.DETACHING, Reason.HOTPLUG_DISABLED, message))
     if refusal := world.refused(Action.REMOVE):
-        return _cannot_ask(world, refused(decided, refusal))
+        return _cannot_ask(world, refused(replace(decided, action=Action.REMOVE), refusal))
     return replace(decided, action=Action.REMOVE)
 
 
@@ -179,7 +179,8 @@ def _held(world: World, running: Instance, name: str) -> Decision:
         decided = _detaching(world, name, "KubeVirt has not yet taken the volume out of the guest.")
         # With the subresources KubeVirt does not pass an edit of the machine on to its instance.
         way = ways.way_of(world.kubevirt) if world.kubevirt else None
-        if way is ways.Way.IMPERATIVE and not world.refused(Action.REMOVE_FROM_INSTANCE):
+        refusal = world.refused(Action.REMOVE_FROM_INSTANCE)
+        if way is ways.Way.IMPERATIVE and (refusal is None or refusal.is_due):
             return replace(decided, action=Action.REMOVE_FROM_INSTANCE)
         return decided
     seconds = _passed(world, _since(world))

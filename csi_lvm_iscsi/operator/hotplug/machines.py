@@ -119,6 +119,9 @@ class VolumeStatus:
 
     is_hotplugged: bool
     attachment_pod: str
+    attachment_pod_uid: str
+    """Empty while it is not ready."""
+
     message: str
 
     @property
@@ -206,6 +209,7 @@ def _status(found: Object) -> VolumeStatus:
         target=found.get("target", ""),
         is_hotplugged=hotplug is not None,
         attachment_pod=(hotplug or {}).get("attachPodName", ""),
+        attachment_pod_uid=(hotplug or {}).get("attachPodUID", ""),
         message=found.get("message", ""),
     )
 

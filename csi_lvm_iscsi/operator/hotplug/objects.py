@@ -110,6 +110,7 @@ class Claim:
     """A PersistentVolumeClaim."""
 
     key: str
+    uid: str
     phase: str
     volume: str
     """Its PersistentVolume; empty where there is none yet."""
@@ -125,6 +126,7 @@ class Claim:
         spec, status = found.get("spec", {}), found.get("status", {})
         return cls(
             key=key_of(found),
+            uid=found["metadata"].get("uid", ""),
             phase=status.get("phase", ""),
             volume=spec.get("volumeName", ""),
             access_modes=frozenset(status.get("accessModes") or spec.get("accessModes") or ()),
@@ -137,11 +139,16 @@ class Claim:
         """Whether there is a volume behind it."""
         return self.phase == "Bound" and bool(self.volume)
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether a machine that has it can be migrated as it runs: KubeVirt asks for
+        ReadWriteMany, also where it is only read (pkg/storage/types/pvc.go: HasSharedAccessMode).
+        """
+        return "ReadWriteMany" in self.access_modes
+
     def is_for_many(self, *, read_only: bool) -> bool:
         """Whether several nodes may have it at once."""
-        return "ReadWriteMany" in self.access_modes or (
-            read_only and "ReadOnlyMany" in self.access_modes
-        )
+        return self.is_shared or (read_only and "ReadOnlyMany" in self.access_modes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,6 +118,9 @@ class Reconciler:
             return _NEVER
         world = await self._observed(hotplug, memory)
         decided = rules.decide(world)
+        if decided.action is Action.ADD:
+            world = await self._inquiries.rivals(world)
+            decided = rules.decide(world)
         await self._carry_out(world, decided, memory)
         return _until(decided)
 
@@ -144,7 +147,7 @@ class Reconciler:
         claim = cluster.claims.objects.get(key(hotplug.namespace, hotplug.claim))
         now = self._clock()
         if memory.refusal and now >= memory.retry_at:
-            memory.refusal = None
+            memory.refusal = replace(memory.refusal, is_due=True)
         if (
             not hotplug.serial_known
             and claim

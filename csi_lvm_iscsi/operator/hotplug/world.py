@@ -22,6 +22,7 @@ from csi_lvm_iscsi.operator.hotplug.objects import (
     VolumeAttachment,
     VolumeHotplug,
     serial_of,
+    time_of,
 )
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -63,6 +64,9 @@ class Refusal:
     is_away: bool
     """Whether it could not be asked at all."""
 
+    is_due: bool = False
+    """Whether it is to be asked again now."""
+
     is_unanswered: bool = False
     """Whether it may have been asked, and may do it yet."""
 
@@ -92,6 +96,9 @@ class World:
     users: tuple[str, ...] = ()
     """Pods that use the claim elsewhere."""
 
+    rivals: tuple[str, ...] = ()
+    """Pods of others that use the claim, on any node: looked for before KubeVirt is asked."""
+
     unanswered: dt.datetime | None = None
     """When KubeVirt was asked last to add the volume, where its answer is not known: it may do it
     yet."""
@@ -109,6 +116,21 @@ class World:
         """The serial number of our disk; empty where it is not known yet."""
         known = self.hotplug.serial_known
         return known or (serial_of(self.volume_handle) if self.volume_handle else "")
+
+    @property
+    def began(self) -> dt.datetime | None:
+        """When what is waited for now began: its detaching, its making, or, where it was attached
+        before, when it was no more."""
+        if self.hotplug.deleted:
+            return time_of(self.hotplug.status.get("detachRequestedAt")) or self.hotplug.deleted_at
+        conditions = self.hotplug.status.get("conditions", [])
+        changed = [
+            time_of(each.get("lastTransitionTime"))
+            for each in conditions
+            if (each["type"], each["status"]) == ("Attached", "False")
+        ]
+        times = (time_of(self.hotplug.created), *changed)
+        return max((each for each in times if each), default=None)
 
     def refused(self, action: Action) -> Refusal | None:
         """That it did not do this the last time."""

@@ -8,8 +8,16 @@ from http import HTTPStatus
 from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.storage_client.api_server import ApiError
 from tests.unit.operator_hotplug.flow import attached, phase, reason, set_strategy
+from tests.unit.operator_hotplug.kubevirt import NODE
 from tests.unit.operator_hotplug.scene import Scene
-from tests.unit.operator_hotplug.users import ATTACHMENTS, CLAIMS, EVENTS, HOTPLUGS, attachment
+from tests.unit.operator_hotplug.users import (
+    ATTACHMENTS,
+    CLAIMS,
+    EVENTS,
+    HOTPLUGS,
+    NODES,
+    attachment,
+)
 
 SERIAL = names.serial("0123abcd-data")[:20]
 
@@ -198,3 +206,59 @@ async def test_a_refusal_is_told_and_asked_again_later(scene: Scene) -> None:
     scene.now += dt.timedelta(seconds=10)
     await scene.settle(["c2"], rounds=12)
     assert phase(scene) == "Attached"
+
+
+async def test_a_refusal_that_lasts_is_told_once(scene: Scene) -> None:
+    def refuse(*_: object) -> None:
+        raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "denied the request: too many disks")
+
+    scene.api.before_patch = scene.api.subresource = refuse
+    await scene.hotplug("data", "data", "c2")
+    for _ in range(100):
+        await scene.settle([], rounds=1)
+        if scene.condition("data")["reason"] != "Requested":
+            assert (phase(scene), reason(scene)) == ("Failed", "Refused")
+    assert scene.events() == ["Refused"]
+
+
+async def test_a_claim_that_a_pod_uses_is_attached_when_that_has_ended(scene: Scene) -> None:
+    """Nothing else keeps two on one node from writing to a raw block volume."""
+    pods = "/api/v1/namespaces/default/pods"
+    launcher = {"kind": "VirtualMachineInstance", "name": "c2"}
+    volumes = [{"persistentVolumeClaim": {"claimName": "data"}}]
+    made = {"metadata": {"name": "launcher", "ownerReferences": [launcher]}, "spec": {}}
+    owner = {"kind": "Pod", "uid": (await scene.api.create(pods, made))["metadata"]["uid"]}
+    for name, owners in (("hp-volume-x", [owner]), ("web-0", [])):
+        metadata = {"name": name, "ownerReferences": owners}
+        await scene.api.create(
+            pods, {"metadata": metadata, "spec": {"nodeName": NODE, "volumes": volumes}}
+        )
+    await scene.hotplug("data", "data", "c2")
+    await scene.settle(["c2"], rounds=3)
+    assert (phase(scene), reason(scene)) == ("Pending", "ClaimInUse")
+    assert "use it: web-0." in scene.condition("data")["message"]
+    await scene.api.merge(f"{pods}/web-0/status", {"status": {"phase": "Succeeded"}})
+    await scene.settle(["c2"], rounds=12)
+    assert phase(scene) == "Attached"
+
+
+async def test_a_claim_that_is_deleted_is_told(scene: Scene) -> None:
+    await attached(scene)
+    await scene.api.delete(f"{CLAIMS}/data")
+    await scene.settle(["c2"], rounds=2)
+    assert (phase(scene), reason(scene)) == ("Attached", "Attached")
+    assert "the claim is not there any more" in scene.condition("data")["message"]
+    await set_strategy(scene, "Halted")
+    assert (phase(scene), reason(scene)) == ("Waiting", "ClaimNotFound")
+    await scene.api.delete(f"{HOTPLUGS}/data")
+    await scene.settle(["c2"], rounds=4)
+    assert (scene.hotplugs(), scene.entries("c2")) == ({}, [])
+
+
+async def test_a_node_that_is_gone_is_told(scene: Scene) -> None:
+    await scene.hotplug("data", "data", "c2")
+    await scene.settle(["c2"], rounds=2)
+    await scene.api.delete(f"{NODES}/{NODE}")
+    await scene.settle([], rounds=3)
+    assert (phase(scene), reason(scene)) == ("Attaching", "AttachFailing")
+    assert "is no more in the cluster" in scene.condition("data")["message"]
