@@ -48,9 +48,14 @@ def conditions(decided: Decision) -> tuple[Condition, ...]:
 
 
 def _serial(world: World, decided: Decision) -> str:
-    """It is written before KubeVirt is asked: by it our disk is known ever after."""
+    """It is written before KubeVirt is asked: by it our disk is known ever after. Not so by a
+    duplicate: the disk is its elder's, whose rank it would get by that."""
     recorded = str(world.hotplug.status.get("serial", ""))
-    is_ours = world.entry is not None and world.whose(world.entry) is Whose.OURS
+    is_ours = (
+        world.entry is not None
+        and world.whose(world.entry) is Whose.OURS
+        and decided.reason is not Reason.DUPLICATE
+    )
     return world.serial if recorded or is_ours or decided.action is Action.ADD else ""
 
 

@@ -262,3 +262,15 @@ async def test_a_node_that_is_gone_is_told(scene: Scene) -> None:
     await scene.settle([], rounds=3)
     assert (phase(scene), reason(scene)) == ("Attaching", "AttachFailing")
     assert "is no more in the cluster" in scene.condition("data")["message"]
+
+
+async def test_a_duplicate_of_the_same_second_does_not_take_the_disk_for_its_own(
+    scene: Scene,
+) -> None:
+    await attached(scene)
+    await scene.hotplug("a", "data", "c2")
+    born = scene.hotplugs()["data"]["metadata"]["creationTimestamp"]
+    scene.hotplugs()["a"]["metadata"]["creationTimestamp"] = born
+    await scene.settle(["c2"], rounds=5)
+    assert (reason(scene, "a"), reason(scene)) == ("Duplicate", "Attached")
+    assert "serial" not in scene.hotplugs()["a"]["status"]
