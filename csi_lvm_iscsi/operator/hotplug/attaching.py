@@ -55,7 +55,7 @@ def _passed(decided: Decision) -> Decision:
 
 
 def _migratable(world: World) -> Condition:
-    if world.claim and world.claim.is_for_many(read_only=world.hotplug.read_only):
+    if world.claim and world.claim.is_shared:
         message = "The volume can be on two nodes at once, as a live migration needs."
         return Condition("Migratable", status=True, reason=Reason.READ_WRITE_MANY, message=message)
     message = (
@@ -75,8 +75,10 @@ def _ask(world: World) -> Decision:
 
 
 def refused(decided: Decision, refusal: Refusal) -> Decision:
-    """The same, but not now, as KubeVirt did not do it the last time."""
-    decided = replace(decided, action=None, waits=False, look_again=RETRY_SECONDS)
+    """The same, but not now, as KubeVirt did not do it the last time. When it is asked again, that
+    is still what there is to tell."""
+    action = decided.action if refusal.is_due else None
+    decided = replace(decided, action=action, waits=False, look_again=RETRY_SECONDS)
     is_away = refusal.is_away
     phase = Phase.DETACHING if decided.phase is Phase.DETACHING else None
     return decided.told(
@@ -96,10 +98,21 @@ def _follow(world: World, entry: Volume) -> Decision:
     decided = where(world, entry.name)
     running = world.running
     if running is None:
-        return _stopped(world, decided)
+        return _without_claim(world, _stopped(world, decided))
     if decided.is_attached:
         return _attached(world, entry, decided)
+    return _without_claim(world, _on_its_way(world, running, entry, decided))
+
+
+def _on_its_way(world: World, running: Instance, entry: Volume, decided: Decision) -> Decision:
     decided = replace(decided, waits=True, look_again=QUOTE_SECONDS)
+    if world.node_is_gone:
+        return decided.told(
+            Phase.ATTACHING,
+            Reason.ATTACH_FAILING,
+            f"Node {running.node}, where the machine runs, is no more in the cluster. It goes on "
+            "when that is back, or KubeVirt has started the machine elsewhere.",
+        )
     if running.phase != "Running":
         return decided.told(
             Phase.ATTACHING,
@@ -120,6 +133,20 @@ def _follow(world: World, entry: Volume) -> Decision:
     given = world.given(entry.name)
     message = given.message if given and given.message else "KubeVirt is adding the volume."
     return _waiting(decided, world, message)
+
+
+def _without_claim(world: World, decided: Decision) -> Decision:
+    """The same; in other words where the claim is no more there for it."""
+    if world.claim and not world.claim.deleted:
+        return decided
+    name, machine = world.hotplug.claim, world.hotplug.machine
+    state = "is being deleted" if world.claim else "is not there"
+    return decided.told(
+        decided.phase,
+        Reason.CLAIM_NOT_FOUND,
+        f"PersistentVolumeClaim {name} {state}, and VirtualMachine {machine} asks for it: it "
+        "cannot start with it. Delete this VolumeHotplug, or make the claim again.",
+    )
 
 
 def _waits_for_a_start(world: World, running: Instance, entry: Volume) -> bool:
@@ -164,6 +191,12 @@ def _attached(world: World, entry: Volume, decided: Decision) -> Decision:
     reason, remark = _ATTACHED[world.whose(entry)]
     disk = f" as {decided.device}" if decided.device else ""
     message = f"The guest has claim {world.hotplug.claim}{disk}.{remark}"
+    if world.claim is None or world.claim.deleted:
+        state = "is being deleted" if world.claim else "is not there any more"
+        message += (
+            f" But the claim {state}: the machine keeps the volume until it is detached or stops, "
+            "and then cannot start with it. Delete this VolumeHotplug."
+        )
     for each in world.running.troubles if world.running else ():
         message += f" {quotes.in_words(each)}"
     return decided.told(Phase.ATTACHED, reason, message)

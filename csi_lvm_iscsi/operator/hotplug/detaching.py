@@ -5,21 +5,30 @@ that nobody takes out.
 """
 
 import datetime as dt
+from collections.abc import Iterable
 from dataclasses import replace
 
-from csi_lvm_iscsi.operator.hotplug import prechecks, quotes, ways
+from csi_lvm_iscsi.operator.hotplug import outages, prechecks, quotes, ways
 from csi_lvm_iscsi.operator.hotplug.attaching import QUOTE_SECONDS, refused
 from csi_lvm_iscsi.operator.hotplug.decision import Condition, Decision, where
-from csi_lvm_iscsi.operator.hotplug.machines import Instance
+from csi_lvm_iscsi.operator.hotplug.machines import Instance, VolumeStatus
 from csi_lvm_iscsi.operator.hotplug.objects import time_of
 from csi_lvm_iscsi.operator.hotplug.reasons import Phase, Reason
 from csi_lvm_iscsi.operator.hotplug.world import Action, Whose, World
 
+_PARTS = frozenset({outages.API, outages.CONTROLLER, outages.HANDLER})
 _GUEST_SECONDS = 30.0
 """So long a guest is given to let go before it is said that it does not."""
 
+LATE = dt.timedelta(seconds=125)
+"""So long KubeVirt may yet do what it was asked without an answer: the API server gives a call of
+virt-api 60 seconds (--request-timeout), and virt-api then patches the machine whether or not its
+caller is still there (pkg/virt-api/rest/volumes.go: context.Background()), which takes 60 at most,
+too."""
+
 _AWAY_SECONDS = 60.0
-"""So long a KubeVirt that says itself that it does not work is waited for."""
+"""So long a KubeVirt is waited for that says itself that it does not work, while what is needed of
+it is down."""
 
 
 def decide(world: World) -> Decision:
@@ -30,8 +39,10 @@ def decide(world: World) -> Decision:
 
 
 def _decide(world: World) -> Decision:
-    if prechecks.duplicate(world) or world.machine is None:
+    if prechecks.duplicate(world):
         return _finished("No machine has a disk of this VolumeHotplug.")
+    if world.machine is None:
+        return _unless_late(world, _finished("No machine has a disk of this VolumeHotplug."))
     entry = world.entry
     if entry and world.whose(entry) is Whose.OURS:
         return _take_out(world, entry.name)
@@ -43,6 +54,26 @@ def _decide(world: World) -> Decision:
 def _finished(message: str, warning: str = "") -> Decision:
     return Decision(
         Phase.DETACHING, Reason.DETACHING, message, action=Action.FINISH, warning=warning
+    )
+
+
+def _unless_late(world: World, finished: Decision) -> Decision:
+    """The same; not before what was asked without an answer can no more be done."""
+    if world.unanswered is None:
+        return finished
+    end = world.unanswered + LATE
+    if world.hotplug.force:
+        return replace(
+            finished,
+            warning="It was let go by force: KubeVirt has not answered when it was asked to add "
+            f"the volume, and may do it yet, until {end:%H:%M:%S} UTC.",
+        )
+    return Decision(
+        Phase.DETACHING,
+        Reason.DETACHING,
+        "KubeVirt has not answered when it was asked to add the volume, and may do it yet. If it "
+        f"does, that is undone; otherwise this ends at {end:%H:%M:%S} UTC. {_by_force(world)}",
+        look_again=max(1.0, (end - world.now).total_seconds()),
     )
 
 
@@ -66,18 +97,38 @@ def _take_out(world: World, name: str) -> Decision:
             message += f" {ways.enabling(world.kubevirt)}"
         return _cannot_ask(world, decided.told(Phase.DETACHING, Reason.HOTPLUG_DISABLED, message))
     if refusal := world.refused(Action.REMOVE):
-        return _cannot_ask(world, refused(decided, refusal))
+        return _cannot_ask(world, refused(replace(decided, action=Action.REMOVE), refusal))
     return replace(decided, action=Action.REMOVE)
 
 
 def _cannot_ask(world: World, decided: Decision) -> Decision:
+    if outage := _outage(world, _PARTS, world.hotplug.deleted_at):
+        return _finished(
+            decided.message,
+            f"KubeVirt does not work, so it was not waited for: machine {world.hotplug.machine} "
+            f"still asks for the volume. ({outage})",
+        )
     if world.hotplug.force:
         return _finished(
             decided.message,
             f"It was let go by force: machine {world.hotplug.machine} still asks for the volume. "
             f"({decided.message})",
         )
-    return replace(decided, message=f"{decided.message} {_by_force(world)}")
+    return replace(decided, waits=True, message=f"{decided.message} {_by_force(world)}")
+
+
+def _outage(world: World, parts: Iterable[str], since: dt.datetime | None) -> str:
+    """What is down of these parts of KubeVirt, and has been for so long that it is not waited for
+    any more; else empty."""
+    kubevirt = world.kubevirt
+    if kubevirt is None or not kubevirt.unavailable:
+        return ""
+    for each in world.outages:
+        times = (since, each.since, kubevirt.unavailable_since)
+        begin = max((time for time in times if time), default=world.now)
+        if each.part in parts and _passed(world, begin) >= _AWAY_SECONDS:
+            return f"{each.message} KubeVirt: {kubevirt.unavailable}"
+    return ""
 
 
 def _asked_for(world: World, name: str) -> Decision:
@@ -94,9 +145,10 @@ def _let_go(world: World) -> Decision:
     """The machine does not ask for it any more. The guest may still have it."""
     running, asked, left = world.running, world.asked_of_instance, world.left
     if running is None or not (asked or left):
-        return _finished("The volume is out of the machine.")
+        return _unless_late(world, _finished("The volume is out of the machine."))
     if world.node_is_gone:
-        return _finished(f"Node {running.node}, where the machine ran, is gone.")
+        message = f"Node {running.node}, where the machine ran, is gone."
+        return _finished(message, f"{message} If it runs still, its guest may have the disk.")
     name = asked.name if asked else left.name if left else ""
     return _awaited(world, _held(world, running, name))
 
@@ -104,16 +156,15 @@ def _let_go(world: World) -> Decision:
 def _awaited(world: World, decided: Decision) -> Decision:
     """KubeVirt has been asked to take it out, and has not yet. That is not waited for for ever."""
     since = _since(world)
-    kubevirt = world.kubevirt
     if world.hotplug.force:
         return _finished(
             decided.message, "It was let go by force, while the guest may still have the disk."
         )
-    if kubevirt and kubevirt.unavailable and _passed(world, since) >= _AWAY_SECONDS:
+    if outage := _outage(world, _PARTS - {outages.API}, since):
         return _finished(
             decided.message,
             "KubeVirt does not work, so it was not waited for: it has been asked to take the "
-            f"volume out, but the guest may still have it. ({kubevirt.unavailable})",
+            f"volume out, but the guest may still have it. ({outage})",
         )
     return replace(decided, detach_requested=since)
 
@@ -128,19 +179,33 @@ def _held(world: World, running: Instance, name: str) -> Decision:
         decided = _detaching(world, name, "KubeVirt has not yet taken the volume out of the guest.")
         # With the subresources KubeVirt does not pass an edit of the machine on to its instance.
         way = ways.way_of(world.kubevirt) if world.kubevirt else None
-        if way is ways.Way.IMPERATIVE and not world.refused(Action.REMOVE_FROM_INSTANCE):
+        refusal = world.refused(Action.REMOVE_FROM_INSTANCE)
+        if way is ways.Way.IMPERATIVE and (refusal is None or refusal.is_due):
             return replace(decided, action=Action.REMOVE_FROM_INSTANCE)
         return decided
     seconds = _passed(world, _since(world))
     if seconds < _GUEST_SECONDS or running.phase != "Running":
         return _detaching(world, name, "The guest is letting go of the volume.")
     said = quotes.complaint(world)
+    reason, message = _what_is_left(world, running, world.given(name))
     return replace(where(world, name), waits=True, look_again=QUOTE_SECONDS).told(
         Phase.DETACHING,
-        Reason.GUEST_HOLDS,
-        f"The guest has not let go of the disk: unmount it there. {_by_force(world)}"
-        + (f" ({said})" if said else ""),
+        reason,
+        f"{message} {_by_force(world)}" + (f" ({said})" if said else ""),
     )
+
+
+def _what_is_left(
+    world: World, running: Instance, given: VolumeStatus | None
+) -> tuple[Reason, str]:
+    if given is None or given.is_in_guest:
+        return Reason.GUEST_HOLDS, "The guest has not let go of the disk: unmount it there."
+    pod = given.attachment_pod or "(not named)"
+    message = (
+        f"The guest has let go of the disk. KubeVirt's attachment pod {pod} is still there on node "
+        f"{running.node}: kubectl -n {world.hotplug.namespace} describe pod {pod}"
+    )
+    return Reason.DETACH_FAILING, message
 
 
 def _passed(world: World, since: dt.datetime) -> float:

@@ -8,9 +8,9 @@ from dataclasses import replace
 from http import HTTPStatus
 
 from csi_lvm_iscsi.model.errors import DriverError
-from csi_lvm_iscsi.operator.hotplug import machines, quotes
+from csi_lvm_iscsi.operator.hotplug import machines, outages, pods, quotes
 from csi_lvm_iscsi.operator.hotplug.machines import Instance, VirtualMachine
-from csi_lvm_iscsi.operator.hotplug.objects import Told, VolumeHotplug
+from csi_lvm_iscsi.operator.hotplug.objects import Outage, Told, VolumeHotplug
 from csi_lvm_iscsi.operator.hotplug.world import World
 from csi_lvm_iscsi.storage_client.api_server import ApiError, ApiServer, Object
 
@@ -34,7 +34,10 @@ class Inquiries:
         machine, instance = await asyncio.gather(
             self.machine(hotplug), self._find(_path(machines.INSTANCES, hotplug))
         )
-        return replace(world, machine=machine, instance=Instance.of(instance) if instance else None)
+        world = replace(
+            world, machine=machine, instance=Instance.of(instance) if instance else None
+        )
+        return replace(world, outages=await self._outages(world))
 
     async def machine(self, hotplug: VolumeHotplug) -> VirtualMachine | None:
         """The machine as it is now; None where there is none. Raises DriverError."""
@@ -47,28 +50,58 @@ class Inquiries:
         told: list[Told] = []
         with contextlib.suppress(DriverError):
             told += [each async for each in self._complaints(world)]
-        users, node_is_gone = world.users, world.node_is_gone
+        users, node_is_gone, down = world.users, world.node_is_gone, world.outages
         with contextlib.suppress(DriverError):
-            if running and running.node and hotplug.deleted:
+            if running and running.node:
                 node_is_gone = not await self._find(f"/api/v1/nodes/{_quoted(running.node)}")
             if running and not hotplug.deleted:
                 users = await self._users(world, running.node)
-        return replace(world, told=tuple(told), users=users, node_is_gone=node_is_gone)
+        with contextlib.suppress(DriverError):
+            down = await self._outages(world)
+        return replace(
+            world, told=tuple(told), users=users, node_is_gone=node_is_gone, outages=down
+        )
+
+    async def _outages(self, world: World) -> tuple[Outage, ...]:
+        """The parts of KubeVirt that are down, where a deletion waits and KubeVirt says that it is
+        not available."""
+        kubevirt = world.kubevirt
+        if not (world.hotplug.deleted and kubevirt and kubevirt.unavailable):
+            return ()
+        path = f"/api/v1/namespaces/{kubevirt.namespace}/pods"
+        found = await self._api.get(path, labelSelector=outages.SELECTOR)
+        node = world.running.node if world.running else ""
+        return tuple(outages.outages(found["items"], node))
 
     async def _complaints(self, world: World) -> AsyncIterator[Told]:
         """The warnings of the claim, and of the pod through which the node gets the volume."""
         hotplug = world.hotplug
-        about = [("PersistentVolumeClaim", hotplug.claim, "PersistentVolumeClaim")]
+        about = []
+        if world.claim and not world.claim.is_bound:
+            # It waits since it is there, so that none of its warnings is of another wait.
+            kind = "PersistentVolumeClaim"
+            about.append(quotes.Subject(kind, hotplug.claim, world.claim.uid, kind))
         ours = world.entry.name if world.entry else hotplug.status.get("volumeName", "")
         given = world.given(ours)
         if given and given.attachment_pod:
-            about.append(("Pod", given.attachment_pod, "attachment pod"))
+            pod, uid = given.attachment_pod, given.attachment_pod_uid
+            about.append(quotes.Subject("Pod", pod, uid, "attachment pod", world.began))
         path = f"/api/v1/namespaces/{hotplug.namespace}/events"
-        for kind, name, of in about:
-            selector = f"involvedObject.kind={kind},involvedObject.name={name}"
+        for subject in about:
+            selector = f"involvedObject.kind={subject.kind},involvedObject.name={subject.name}"
             found = await self._api.get(path, fieldSelector=selector)
-            for each in quotes.warnings(found["items"], of):
+            for each in quotes.warnings(found["items"], subject):
                 yield each
+
+    async def rivals(self, world: World) -> World:
+        """The world with the pods of others that use its claim, where that is for one user. Raises
+        DriverError."""
+        hotplug, claim = world.hotplug, world.claim
+        if claim is None or claim.is_for_many(read_only=hotplug.read_only):
+            return world
+        found = await self._api.get(f"/api/v1/namespaces/{hotplug.namespace}/pods")
+        using = pods.others(found["items"], hotplug.claim, hotplug.machine)
+        return replace(world, rivals=tuple(using))
 
     async def _users(self, world: World, here: str) -> tuple[str, ...]:
         """The pods that use the claim on other nodes, where it is attached there."""
@@ -80,7 +113,7 @@ class Inquiries:
                 each["metadata"]["name"]
                 for each in found["items"]
                 if each["spec"].get("nodeName") not in (None, here)
-                and _uses(each, world.hotplug.claim)
+                and pods.uses(each, world.hotplug.claim)
             )
         )
 
@@ -91,13 +124,6 @@ class Inquiries:
             if error.status != HTTPStatus.NOT_FOUND:
                 raise
             return None
-
-
-def _uses(pod: Object, claim: str) -> bool:
-    volumes = pod["spec"].get("volumes") or ()
-    return any(
-        (each.get("persistentVolumeClaim") or {}).get("claimName") == claim for each in volumes
-    )
 
 
 def _path(collection: str, hotplug: VolumeHotplug) -> str:

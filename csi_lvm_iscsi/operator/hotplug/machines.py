@@ -119,7 +119,17 @@ class VolumeStatus:
 
     is_hotplugged: bool
     attachment_pod: str
+    attachment_pod_uid: str
+    """Empty while it is not ready."""
+
     message: str
+
+    @property
+    def is_in_guest(self) -> bool:
+        """Whether the guest has or holds what was hot-plugged. KubeVirt keeps this phase while it
+        does (pkg/virt-controller/watch/vmi/storage.go: phaseForUnpluggedVolume); then it is
+        UnMountedFromPod, and Detaching until the attachment pod is gone."""
+        return self.phase in ("Ready", "MountedToPod")
 
     @property
     def is_ready(self) -> bool:
@@ -199,6 +209,7 @@ def _status(found: Object) -> VolumeStatus:
         target=found.get("target", ""),
         is_hotplugged=hotplug is not None,
         attachment_pod=(hotplug or {}).get("attachPodName", ""),
+        attachment_pod_uid=(hotplug or {}).get("attachPodUID", ""),
         message=found.get("message", ""),
     )
 

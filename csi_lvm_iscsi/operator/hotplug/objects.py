@@ -46,6 +46,9 @@ class VolumeHotplug:
     deleted: bool
     """Whether it is being deleted."""
 
+    deleted_at: dt.datetime | None
+    """Since when."""
+
     is_held: bool
     """Whether our finalizer is on it: before, it may go without our knowing."""
 
@@ -72,6 +75,7 @@ class VolumeHotplug:
             generation=metadata["generation"],
             created=metadata["creationTimestamp"],
             deleted="deletionTimestamp" in metadata,
+            deleted_at=time_of(metadata.get("deletionTimestamp")),
             is_held=FINALIZER in metadata.get("finalizers", ()),
             claim=spec["claimName"],
             machine=spec["virtualMachineName"],
@@ -106,6 +110,7 @@ class Claim:
     """A PersistentVolumeClaim."""
 
     key: str
+    uid: str
     phase: str
     volume: str
     """Its PersistentVolume; empty where there is none yet."""
@@ -121,6 +126,7 @@ class Claim:
         spec, status = found.get("spec", {}), found.get("status", {})
         return cls(
             key=key_of(found),
+            uid=found["metadata"].get("uid", ""),
             phase=status.get("phase", ""),
             volume=spec.get("volumeName", ""),
             access_modes=frozenset(status.get("accessModes") or spec.get("accessModes") or ()),
@@ -133,11 +139,16 @@ class Claim:
         """Whether there is a volume behind it."""
         return self.phase == "Bound" and bool(self.volume)
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether a machine that has it can be migrated as it runs: KubeVirt asks for
+        ReadWriteMany, also where it is only read (pkg/storage/types/pvc.go: HasSharedAccessMode).
+        """
+        return "ReadWriteMany" in self.access_modes
+
     def is_for_many(self, *, read_only: bool) -> bool:
         """Whether several nodes may have it at once."""
-        return "ReadWriteMany" in self.access_modes or (
-            read_only and "ReadOnlyMany" in self.access_modes
-        )
+        return self.is_shared or (read_only and "ReadOnlyMany" in self.access_modes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,13 +187,20 @@ class KubeVirt:
     gates: tuple[str, ...]
     disabled_gates: tuple[str, ...]
     unavailable: str
-    """Why it is not available; empty while it is."""
+    """Why it is not available; empty while it is. It says so of itself also while any node is
+    without virt-handler, and while anything cannot be deployed anew
+    (pkg/virt-operator/util/client.go: UpdateConditionsFailedError)."""
+
+    unavailable_since: dt.datetime | None
+    """Since when, and for the same reason."""
 
     @classmethod
     def of(cls, found: Object) -> "KubeVirt":
         """Read an object."""
         metadata, status = found["metadata"], found.get("status", {})
         configuration = found.get("spec", {}).get("configuration") or {}
+        conditions: list[Object] = status.get("conditions") or []
+        available = next((each for each in conditions if each["type"] == "Available"), {})
         developer = configuration.get("developerConfiguration") or {}
         return cls(
             namespace=metadata["namespace"],
@@ -190,7 +208,8 @@ class KubeVirt:
             version=_version(status.get("observedKubeVirtVersion", "")),
             gates=tuple(developer.get("featureGates") or ()),
             disabled_gates=tuple(developer.get("disabledFeatureGates") or ()),
-            unavailable=_unavailable(status),
+            unavailable=_unavailable(available),
+            unavailable_since=time_of(available.get("lastTransitionTime")),
         )
 
 
@@ -200,13 +219,22 @@ def _version(text: str) -> tuple[int, int] | None:
     return (int(match[1]), int(match[2])) if match else _NEWEST if text else None
 
 
-def _unavailable(status: Object) -> str:
-    for each in status.get("conditions") or ():
-        if each["type"] == "Available":
-            if each["status"] == "True":
-                return ""
-            return each.get("message") or each.get("reason") or "KubeVirt is not available"
-    return "KubeVirt is not deployed yet"
+def _unavailable(condition: Object) -> str:
+    if not condition:
+        return "KubeVirt is not deployed yet"
+    if condition["status"] == "True":
+        return ""
+    return condition.get("message") or condition.get("reason") or "KubeVirt is not available"
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """That a part of KubeVirt is down."""
+
+    part: str
+    message: str
+    since: dt.datetime | None
+    """Since when, where that is known."""
 
 
 def time_of(text: object) -> dt.datetime | None:

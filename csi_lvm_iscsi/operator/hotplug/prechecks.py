@@ -119,6 +119,13 @@ def _in_use(world: World) -> Iterator[Finding]:
                 f"Claim {claim} is for one user at a time, and VolumeHotplug {each.name} attaches "
                 f"it to machine {each.machine}: delete that one first.",
             )
+    if world.rivals:
+        yield Finding(
+            Reason.CLAIM_IN_USE,
+            f"Claim {claim} is for one user at a time, and these pods use it: "
+            f"{', '.join(world.rivals)}. On one node nothing else would keep two from writing to "
+            "it. It is attached when they have ended.",
+        )
     here = world.running.node if world.running else ""
     elsewhere = sorted({each.node for each in world.attachments} - {here})
     if here and elsewhere:

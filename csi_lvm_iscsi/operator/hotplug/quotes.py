@@ -3,6 +3,7 @@
 import datetime as dt
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from csi_lvm_iscsi.operator.hotplug.objects import Told, time_of
 from csi_lvm_iscsi.operator.hotplug.world import World
@@ -14,6 +15,20 @@ _FOREVER_AGO = dt.datetime.min.replace(tzinfo=dt.UTC)
 # Kubelet and the attach-detach controller put several layers of their own before what the driver
 # said.
 _GRPC = re.compile(r".*\brpc error: code = \w+ desc = ", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """An object whose events are read."""
+
+    kind: str
+    name: str
+    uid: str
+    """Empty where it is not known."""
+
+    told_as: str
+    since: dt.datetime | None = None
+    """What is older is of another wait."""
 
 
 def complaint(world: World) -> str:
@@ -45,12 +60,16 @@ def in_short(message: str) -> str:
     return _GRPC.sub("", message).strip()
 
 
-def warnings(events: Iterable[Object], of: str) -> list[Told]:
-    """The warnings among an object's events; `of` says what it is."""
+def warnings(events: Iterable[Object], about: Subject) -> list[Told]:
+    """The warnings among events that are of this object, and not of one of the same name that was
+    there before, nor older than what is waited for now."""
     return [
-        Told(f"{of} ({each.get('reason', '')})", each.get("message", ""), _time(each))
+        Told(f"{about.told_as} ({each.get('reason', '')})", each.get("message", ""), _time(each))
         for each in events
-        if each.get("type") == "Warning" and each.get("reason") not in _REMARKS
+        if each.get("type") == "Warning"
+        and each.get("reason") not in _REMARKS
+        and _is_of(each, about.uid)
+        and (_time(each) or _FOREVER_AGO) >= (about.since or _FOREVER_AGO)
     ]
 
 
@@ -62,3 +81,8 @@ def _time(event: Object) -> dt.datetime | None:
         or event.get("eventTime")
         or event.get("firstTimestamp")
     )
+
+
+def _is_of(event: Object, uid: str) -> bool:
+    of = (event.get("involvedObject") or {}).get("uid", "")
+    return not of or not uid or bool(of == uid)

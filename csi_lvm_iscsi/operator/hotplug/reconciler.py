@@ -12,12 +12,12 @@ import structlog
 
 from csi_lvm_iscsi.model.errors import DriverError
 from csi_lvm_iscsi.operator import events
-from csi_lvm_iscsi.operator.hotplug import objects, rules, status
+from csi_lvm_iscsi.operator.hotplug import detaching, objects, rules, status
 from csi_lvm_iscsi.operator.hotplug.attaching import RETRY_SECONDS
 from csi_lvm_iscsi.operator.hotplug.cluster import Cluster
 from csi_lvm_iscsi.operator.hotplug.decision import Decision
 from csi_lvm_iscsi.operator.hotplug.inquiries import Inquiries
-from csi_lvm_iscsi.operator.hotplug.objects import Told, VolumeHotplug
+from csi_lvm_iscsi.operator.hotplug.objects import Outage, Told, VolumeHotplug, time_of
 from csi_lvm_iscsi.operator.hotplug.requests import Requests
 from csi_lvm_iscsi.operator.hotplug.world import Action, Refusal, World
 from csi_lvm_iscsi.storage_client.api_server import ApiError
@@ -54,11 +54,15 @@ class _Memory:
     """What KubeVirt was asked for last, and the version of the machine that was seen then: while
     it still is, what came of that is not."""
 
+    answered: str = ""
+    """When KubeVirt was asked to add the volume and has answered, as the status has it."""
+
     refusal: Refusal | None = None
     retry_at: dt.datetime = _LONG_AGO
     complaints_at: dt.datetime | None = None
     told: tuple[Told, ...] = ()
     users: tuple[str, ...] = ()
+    outages: tuple[Outage, ...] = ()
     node_is_gone: bool = False
 
 
@@ -114,6 +118,9 @@ class Reconciler:
             return _NEVER
         world = await self._observed(hotplug, memory)
         decided = rules.decide(world)
+        if decided.action is Action.ADD:
+            world = await self._inquiries.rivals(world)
+            decided = rules.decide(world)
         await self._carry_out(world, decided, memory)
         return _until(decided)
 
@@ -140,7 +147,7 @@ class Reconciler:
         claim = cluster.claims.objects.get(key(hotplug.namespace, hotplug.claim))
         now = self._clock()
         if memory.refusal and now >= memory.retry_at:
-            memory.refusal = None
+            memory.refusal = replace(memory.refusal, is_due=True)
         if (
             not hotplug.serial_known
             and claim
@@ -160,6 +167,8 @@ class Reconciler:
             volume_handle=memory.handle[1],
             told=memory.told,
             users=memory.users,
+            unanswered=_unanswered(hotplug, memory, now),
+            outages=memory.outages,
             node_is_gone=memory.node_is_gone,
             refusal=memory.refusal,
         )
@@ -178,12 +187,15 @@ class Reconciler:
         memory.complaints_at = now + _COMPLAINTS
         world = await self._inquiries.told(world)
         memory.told, memory.users = world.told, world.users
-        memory.node_is_gone = world.node_is_gone
+        memory.node_is_gone, memory.outages = world.node_is_gone, world.outages
         return world
 
     async def _carry_out(self, world: World, decided: Decision, memory: _Memory) -> None:
         """Write the status, and then ask KubeVirt: what was asked is known by what was written."""
-        hotplug = world.hotplug
+        hotplug, now = world.hotplug, self._clock()
+        asked = decided.action, world.machine.version if world.machine else ""
+        if asked == memory.asked and now < memory.retry_at:
+            decided = replace(decided, action=None)
         told = status.status_of(world, decided)
         patch = status.difference(hotplug.status, told)
         if patch and decided.action is not Action.FINISH:
@@ -191,15 +203,14 @@ class Reconciler:
         for reason, message, warning in status.news(world, decided):
             await self._tell(hotplug, reason, message, warning=warning)
         if decided.action and decided.action is not Action.FINISH:
+            memory.asked, memory.retry_at = asked, now + _RETRY
             await self._ask(world, decided, decided.action, memory)
 
     async def _ask(self, world: World, decided: Decision, action: Action, memory: _Memory) -> None:
-        asked = action, world.machine.version if world.machine else ""
-        now = self._clock()
-        if asked == memory.asked and now < memory.retry_at:
-            return
-        memory.asked, memory.retry_at = asked, now + _RETRY
         memory.refusal = await self._requests.make(world, decided, action)
+        is_unanswered = memory.refusal is not None and memory.refusal.is_unanswered
+        if action is Action.ADD and not is_unanswered and world.unanswered is None:
+            memory.answered = status.written_time(world.now)
         if memory.refusal:
             memory.changed.set()
 
@@ -221,6 +232,16 @@ def _is_overtaken(error: DriverError) -> bool:
     """Whether what was to be written is of a version that is no more."""
     overtaken = (HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND)
     return isinstance(error, ApiError) and error.status in overtaken
+
+
+def _unanswered(hotplug: VolumeHotplug, memory: _Memory, now: dt.datetime) -> dt.datetime | None:
+    """When it was asked to add the volume and may do it yet. The operator may have been restarted
+    in between: without an answer that is remembered there was none."""
+    text = hotplug.status.get("attachRequestedAt", "")
+    asked = time_of(text)
+    if asked is None or text == memory.answered or now - asked >= detaching.LATE:
+        return None
+    return asked
 
 
 def _until(decided: Decision) -> float:

@@ -26,12 +26,17 @@ class Requests:
         try:
             await self._make(world, decided.volume_name, action)
         except Unavailable as error:
-            return Refusal(action, str(error), is_away=True)
+            return Refusal(action, str(error), is_away=True, is_unanswered=True)
         except ApiError as error:
             if await self._is_overtaken(world, error):
                 return None
             is_away = error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
-            return Refusal(action, f"KubeVirt did not do it. {error}", is_away=is_away)
+            return Refusal(
+                action,
+                f"KubeVirt did not do it. {error}",
+                is_away=is_away,
+                is_unanswered=_is_from_between(error),
+            )
         return None
 
     async def _make(self, world: World, name: str, action: Action) -> None:
@@ -71,3 +76,18 @@ class Requests:
         # A test in a JSON patch that fails is answered like a webhook that refuses: 422.
         machine = await self._inquiries.machine(world.hotplug)
         return machine is None or world.machine is None or machine.version != world.machine.version
+
+
+def _is_from_between(error: ApiError) -> bool:
+    """Whether it was the API server that gave up on virt-api, which may have got the request.
+
+    Not so where there is no virt-api to pass it on to (kube-aggregator,
+    pkg/apiserver/handler_proxy.go: "service unavailable").
+    """
+    gave_up = (
+        HTTPStatus.BAD_GATEWAY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        HTTPStatus.GATEWAY_TIMEOUT,
+    )
+    nobody = ("service unavailable", "no endpoints available")
+    return error.status in gave_up and not any(each in str(error).lower() for each in nobody)

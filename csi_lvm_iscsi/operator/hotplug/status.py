@@ -1,5 +1,6 @@
 """The status of a VolumeHotplug as the API server has it, made of a decision: no I/O, no clock."""
 
+import datetime as dt
 from collections.abc import Iterator
 
 from csi_lvm_iscsi.operator.hotplug.decision import Condition, Decision
@@ -12,9 +13,10 @@ ATTACHED = "Attached"
 
 def status_of(world: World, decided: Decision) -> Object:
     """The whole status."""
-    now = world.now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    now = written_time(world.now)
     before = world.hotplug.status
     is_attached = decided.is_attached
+    asked = world.now if decided.action is Action.ADD else world.unanswered
     since = decided.detach_requested
     fields = {
         "phase": str(decided.phase),
@@ -24,13 +26,19 @@ def status_of(world: World, decided: Decision) -> Object:
         "attachmentPod": decided.attachment_pod,
         "volumeName": decided.volume_name,
         "attachedAt": before.get("attachedAt", now) if is_attached else "",
-        "detachRequestedAt": since.strftime("%Y-%m-%dT%H:%M:%SZ") if since else "",
+        "attachRequestedAt": written_time(asked),
+        "detachRequestedAt": written_time(since),
     }
     return {
         **{name: value for name, value in fields.items() if value},
         "observedGeneration": world.hotplug.generation,
         "conditions": [_written(each, world, now) for each in conditions(decided)],
     }
+
+
+def written_time(moment: dt.datetime | None) -> str:
+    """A time as the status has it; empty where there is none."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ") if moment else ""
 
 
 def conditions(decided: Decision) -> tuple[Condition, ...]:
@@ -40,9 +48,14 @@ def conditions(decided: Decision) -> tuple[Condition, ...]:
 
 
 def _serial(world: World, decided: Decision) -> str:
-    """It is written before KubeVirt is asked: by it our disk is known ever after."""
+    """It is written before KubeVirt is asked: by it our disk is known ever after. Not so by a
+    duplicate: the disk is its elder's, whose rank it would get by that."""
     recorded = str(world.hotplug.status.get("serial", ""))
-    is_ours = world.entry is not None and world.whose(world.entry) is Whose.OURS
+    is_ours = (
+        world.entry is not None
+        and world.whose(world.entry) is Whose.OURS
+        and decided.reason is not Reason.DUPLICATE
+    )
     return world.serial if recorded or is_ours or decided.action is Action.ADD else ""
 
 

@@ -17,10 +17,12 @@ from csi_lvm_iscsi.operator.hotplug.machines import (
 from csi_lvm_iscsi.operator.hotplug.objects import (
     Claim,
     KubeVirt,
+    Outage,
     Told,
     VolumeAttachment,
     VolumeHotplug,
     serial_of,
+    time_of,
 )
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -62,6 +64,12 @@ class Refusal:
     is_away: bool
     """Whether it could not be asked at all."""
 
+    is_due: bool = False
+    """Whether it is to be asked again now."""
+
+    is_unanswered: bool = False
+    """Whether it may have been asked, and may do it yet."""
+
 
 @dataclass(frozen=True, slots=True)
 class World:
@@ -88,6 +96,16 @@ class World:
     users: tuple[str, ...] = ()
     """Pods that use the claim elsewhere."""
 
+    rivals: tuple[str, ...] = ()
+    """Pods of others that use the claim, on any node: looked for before KubeVirt is asked."""
+
+    unanswered: dt.datetime | None = None
+    """When KubeVirt was asked last to add the volume, where its answer is not known: it may do it
+    yet."""
+
+    outages: tuple[Outage, ...] = ()
+    """Parts of KubeVirt that are down, of those that this machine needs."""
+
     node_is_gone: bool = False
     """Whether the node of the instance is no more."""
 
@@ -99,15 +117,44 @@ class World:
         known = self.hotplug.serial_known
         return known or (serial_of(self.volume_handle) if self.volume_handle else "")
 
+    @property
+    def began(self) -> dt.datetime | None:
+        """When what is waited for now began: its detaching, its making, or, where it was attached
+        before, when it was no more."""
+        if self.hotplug.deleted:
+            return time_of(self.hotplug.status.get("detachRequestedAt")) or self.hotplug.deleted_at
+        conditions = self.hotplug.status.get("conditions", [])
+        changed = [
+            time_of(each.get("lastTransitionTime"))
+            for each in conditions
+            if (each["type"], each["status"]) == ("Attached", "False")
+        ]
+        times = (time_of(self.hotplug.created), *changed)
+        return max((each for each in times if each), default=None)
+
     def refused(self, action: Action) -> Refusal | None:
         """That it did not do this the last time."""
         return self.refusal if self.refusal and self.refusal.of is action else None
 
     @property
     def entry(self) -> Volume | None:
-        """The volume of the machine that is of our claim, if it asks for it."""
+        """The volume of the machine that is of our claim, if it asks for it; else the one that its
+        instance alone has, where that is not ours."""
         found = [each for each in self._machine_volumes() if each.claim == self.hotplug.claim]
-        return min(found, key=lambda each: self.whose(each) is not Whose.OURS, default=None)
+        return min(
+            found, key=lambda each: self.whose(each) is not Whose.OURS, default=self._of_instance
+        )
+
+    @property
+    def _of_instance(self) -> Volume | None:
+        """What somebody gave the instance without the machine (`virtctl addvolume` without
+        --persist), or took out of the machine before its next start. KubeVirt adds no claim to an
+        instance that has it (pkg/virt-api/rest/volumes.go: verifyVolumeOption); a request for that
+        would be tried for ever, and hold up all later ones of the machine
+        (pkg/virt-controller/watch/vm/vm.go: handleVolumeRequests)."""
+        volumes = self.running.volumes if self.running else ()
+        found = (each for each in volumes if each.claim == self.hotplug.claim)
+        return next((each for each in found if self.whose(each) is not Whose.OURS), None)
 
     def whose(self, volume: Volume) -> Whose:
         """Whose a volume of our claim is. That follows from the volume itself, so that it is known

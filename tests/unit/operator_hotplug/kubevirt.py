@@ -14,6 +14,13 @@ from csi_lvm_iscsi.storage_client.api_server import ApiError
 Object = dict[str, Any]
 GROUP = "/apis/kubevirt.io/v1"
 PHASES = ("Pending", "Bound", "AttachedToNode", "MountedToPod", "Ready")
+# Of what is unplugged, once the guest lets go.
+_AFTER = {
+    "AttachedToNode": "UnMountedFromPod",
+    "MountedToPod": "UnMountedFromPod",
+    "Ready": "UnMountedFromPod",
+    "UnMountedFromPod": "Detaching",
+}
 NODE = "node-1"
 _FINALIZER = "kubevirt.io/virtualMachineControllerFinalize"
 
@@ -66,6 +73,9 @@ class KubeVirt:
         self.is_declarative = is_declarative
         self.held: set[str] = set()
         """Names of volumes that guests do not let go of."""
+
+        self.stuck: set[str] = set()
+        """Names of volumes whose attachment pods do not end."""
 
     def path(self, plural: str, name: str = "", part: str = "") -> str:
         words = [GROUP, "namespaces", self._namespace, plural, name, part]
@@ -148,13 +158,15 @@ class KubeVirt:
             await self._api.replace(path, instance)
 
     async def _work_on_requests(self, machine: Object, instance: Object | None) -> None:
-        """handleVolumeRequests: first the instance, then the machine."""
+        """handleVolumeRequests: first the instance, then the machine. It is all or nothing."""
         requests = machine.get("status", {}).get("volumeRequests", [])
         template = machine["spec"]["template"]["spec"]
         before = copy.deepcopy(template)
         for request in requests:
             if instance and instance.get("status", {}).get("phase") == "Running":
                 spec = copy.deepcopy(instance["spec"])
+                if is_refused(spec["volumes"], request):
+                    return
                 apply_request(spec, request)
                 await self._set(instance, spec["volumes"], spec["domain"]["devices"]["disks"])
                 instance = await self.find("virtualmachineinstances", instance["metadata"]["name"])
@@ -198,9 +210,15 @@ class KubeVirt:
             old = statuses.get(name)
             statuses[name] = _advanced(old, name, volume)
         for name in set(statuses) - set(volumes):
-            statuses[name]["phase"] = "Detaching"
-            if name not in self.held:
-                del statuses[name]
+            phase = statuses[name].get("phase")
+            if name in self.held and phase in ("MountedToPod", "Ready"):
+                continue
+            statuses[name]["phase"] = _AFTER.get(phase, "")
+            if not statuses[name]["phase"]:
+                if name in self.stuck:
+                    statuses[name]["phase"] = "Detaching"
+                else:
+                    del statuses[name]
         return list(statuses.values())
 
     def request(self, machine: Object, verb: str, body: Object) -> Object:
@@ -223,6 +241,15 @@ class KubeVirt:
             requests = [each for each in requests if name_of(each) != name]
             requests.append({"removeVolumeOptions": body})
         return {**machine.get("status", {}), "volumeRequests": requests}
+
+
+def is_refused(volumes: list[Object], request: Object) -> bool:
+    """Whether virt-api refuses to pass a request on to the instance, whose volumes these are: one
+    has the claim already, by another name (verifyVolumeOption)."""
+    options = request.get("addVolumeOptions")
+    if options is None or any(each["name"] == options["name"] for each in volumes):
+        return False
+    return any(claim_of(each) == claim_of(options["volumeSource"]) for each in volumes)
 
 
 def check_removal(volumes: list[Object], name: str) -> None:

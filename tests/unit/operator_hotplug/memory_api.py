@@ -51,6 +51,9 @@ class MemoryApi:
         self.admit: Callable[[Place, Object], None] = lambda _place, _made: None
         """Raises ApiError where a webhook refuses a change."""
 
+        self.before_patch: Callable[[str, Sequence[Object]], None] = lambda _path, _operations: None
+        """Raises Unavailable where a patch is not answered in time."""
+
         self.subresource: Callable[[Place, Object], None] = lambda _place, _body: None
         self.patches: list[tuple[Place, Sequence[Object], Object]] = []
         """The JSON patches that were done, each with the object before."""
@@ -70,6 +73,7 @@ class MemoryApi:
             and key[2] == place.plural
             and place.namespace in ("", key[1])
             and _selected(each, query.get("fieldSelector", ""))
+            and _labelled(each, query.get("labelSelector", ""))
         ]
         return {"metadata": {"resourceVersion": str(next(self._versions))}, "items": items}
 
@@ -107,6 +111,7 @@ class MemoryApi:
 
     async def patch(self, path: str, operations: Sequence[Object]) -> Object:
         self._check_up()
+        self.before_patch(path, operations)
         place = Place.of(path)
         before = copy.deepcopy(self._found(place))
         try:
@@ -171,3 +176,12 @@ def _selected(found: Object, selector: str) -> bool:
         if value != wanted:
             return False
     return True
+
+
+def _labelled(found: Object, selector: str) -> bool:
+    """Of the selectors, `label in (value,value)`."""
+    if not selector:
+        return True
+    label, _, values = selector.partition(" in ")
+    wanted = values.strip("()").split(",")
+    return found["metadata"].get("labels", {}).get(label) in wanted

@@ -6,10 +6,11 @@ from __future__ import annotations
 import contextlib
 import copy
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any, cast
 
+from csi_lvm_iscsi.model.errors import Unavailable
 from csi_lvm_iscsi.operator.hotplug import objects
 from csi_lvm_iscsi.operator.hotplug.cluster import Cluster
 from csi_lvm_iscsi.operator.hotplug.objects import serial_of
@@ -17,28 +18,20 @@ from csi_lvm_iscsi.operator.hotplug.reconciler import Reconciler, _Memory
 from csi_lvm_iscsi.storage_client.api_server import ApiError, ApiServer
 from tests.unit.operator_hotplug.kubevirt import (
     GROUP,
-    NODE,
     KubeVirt,
     apply_request,
     check_removal,
+    claim_of,
     hotpluggable,
-    kubevirt_object,
-    machine_object,
 )
 from tests.unit.operator_hotplug.memory_api import MemoryApi, Place
+from tests.unit.operator_hotplug.users import HOTPLUGS, NAMESPACE, Users, entries_of, serials
 
 Object = dict[str, Any]
-NAMESPACE = "default"
-HOTPLUGS = f"/apis/{objects.API_VERSION}/namespaces/{NAMESPACE}/{objects.PLURAL}"
-CLAIMS = f"/api/v1/namespaces/{NAMESPACE}/persistentvolumeclaims"
-ATTACHMENTS = "/apis/storage.k8s.io/v1/volumeattachments"
-VOLUMES = "/api/v1/persistentvolumes"
-NODES = "/api/v1/nodes"
-EVENTS = f"/api/v1/namespaces/{NAMESPACE}/events"
 _START = dt.datetime(2026, 11, 28, tzinfo=dt.UTC)
 
 
-class Scene:
+class Scene(Users):
     """All of it."""
 
     def __init__(self, *, is_declarative: bool) -> None:
@@ -47,7 +40,12 @@ class Scene:
         self.virt = KubeVirt(self.api, NAMESPACE, is_declarative=is_declarative)
         self.api.admit = self._admit
         self.api.subresource = self._subresource
+        self.api.before_patch = self._before_patch
         self.virt_api_is_away = False
+        self.late_by: float | None = None
+        """After so many seconds the operator's next request to add a volume is done, unanswered."""
+
+        self.late: list[tuple[dt.datetime, Callable[[], Any]]] = []
         self.taken_out: list[tuple[str, str]] = []
         """What the operator took out of machines: the machine, and the serial number of the disk.
         """
@@ -74,83 +72,50 @@ class Scene:
             if len(set(names)) != len(names) or sorted(names) != sorted(disks):
                 raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "admission webhook denied it")
 
+    def _before_patch(self, path: str, operations: Sequence[Object]) -> None:
+        is_addition = "/virtualmachines/" in path and operations[-1]["op"] == "add"
+        if is_addition and self.late_by is not None:
+            self._delay(lambda: self.api.patch(path, operations))
+
+    def _delay(self, work: Callable[[], Any]) -> None:
+        self.late.append((self.now + dt.timedelta(seconds=self.late_by or 0), work))
+        self.late_by = None
+        raise Unavailable("The API server does not answer within 5 seconds.")
+
+    async def passes(self, seconds: float) -> None:
+        """Time passes, and what is late by then is done."""
+        self.now += dt.timedelta(seconds=seconds)
+        due = [work for at, work in self.late if at <= self.now]
+        self.late = [each for each in self.late if each[0] > self.now]
+        late_by, self.late_by = self.late_by, None
+        for work in due:
+            with contextlib.suppress(ApiError):
+                if (done := work()) is not None:
+                    await done
+        self.late_by = late_by
+
     def _subresource(self, place: Place, body: Object) -> None:
         """Only the operator calls these; users call `virtctl`."""
+        if place.part == "addvolume" and self.late_by is not None:
+            self._delay(lambda: self._subresource(place, body))
         if self.virt_api_is_away:
             raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "no endpoints available")
         if self.virt.is_declarative:
             raise AssertionError("a subresource was called where machines are to be edited")
         machine = self._machine(place.name)
-        serials = _serials(machine["spec"]["template"]["spec"])
+        numbers = serials(machine["spec"]["template"]["spec"])
         if place.plural == "virtualmachineinstances":
             instance = self.api.objects[(GROUP, NAMESPACE, place.plural, place.name)]
             check_removal(instance["spec"]["volumes"], body["name"])
-            self.taken_out.append((place.name, _serials(instance["spec"])[body["name"]]))
+            self.taken_out.append((place.name, serials(instance["spec"])[body["name"]]))
             made = copy.deepcopy(instance)
             apply_request(made["spec"], {"removeVolumeOptions": body})
             self._put(instance, made)
             return
         status = self.virt.request(machine, place.part, body)
         if place.part == "removevolume":
-            self.taken_out.append((place.name, serials[body["name"]]))
+            self.taken_out.append((place.name, numbers[body["name"]]))
         self._put(machine, {**machine, "status": status})
-
-    def _put(self, old: Object, made: Object) -> None:
-        plural = f"{old['kind'].lower()}s"
-        key = (GROUP, NAMESPACE, plural, old["metadata"]["name"])
-        self.api._put(key, copy.deepcopy(made))
-
-    def _machine(self, name: str) -> Object:
-        key = (GROUP, NAMESPACE, "virtualmachines", name)
-        if key not in self.api.objects:
-            raise ApiError(HTTPStatus.NOT_FOUND, "no such machine")
-        return self.api.objects[key]
-
-    # What users do.
-
-    async def kubevirt(self, *gates: str, version: str = "v1.6.0") -> None:
-        """A KubeVirt, and a node for its machines."""
-        await self.api.create(NODES, {"metadata": {"name": NODE}})
-        path = f"{GROUP}/namespaces/kubevirt/kubevirts"
-        await self.api.create(path, kubevirt_object(*gates, version=version))
-
-    async def claim(self, name: str, *modes: str, phase: str = "Bound") -> None:
-        volume = f"pv-{name}"
-        spec = {"volumeName": volume, "accessModes": list(modes or ("ReadWriteOnce",))}
-        made = {"metadata": {"name": name}, "spec": spec, "status": {"phase": phase}}
-        await self.api.create(CLAIMS, made)
-        csi = {"csi": {"volumeHandle": f"0123abcd-{name}"}}
-        with contextlib.suppress(ApiError):
-            await self.api.create(VOLUMES, {"metadata": {"name": volume}, "spec": csi})
-
-    async def machine(self, name: str, *, runs: bool = True) -> None:
-        await self.api.create(
-            f"{GROUP}/namespaces/{NAMESPACE}/virtualmachines", machine_object(name, runs=runs)
-        )
-
-    async def hotplug(self, name: str, claim: str, machine: str, **spec: Any) -> None:  # noqa: ANN401
-        made = {"claimName": claim, "virtualMachineName": machine, **spec}
-        # kopf's part: it holds the object from the first.
-        metadata = {"name": name, "finalizers": [objects.FINALIZER]}
-        await self.api.create(HOTPLUGS, {"metadata": metadata, "spec": made})
-
-    async def edit(self, machine: str, verb: str, name: str, claim: str, serial: str) -> None:
-        """As somebody who edits the machine by hand."""
-        found = copy.deepcopy(self._machine(machine))
-        disk = {"disk": {"bus": "scsi"}, **({"serial": serial} if serial else {})}
-        source = {"persistentVolumeClaim": {"claimName": claim, "hotpluggable": True}}
-        options = {"name": name, "disk": disk, "volumeSource": source}
-        request = {f"{verb}VolumeOptions": options if verb == "add" else {"name": name}}
-        apply_request(found["spec"]["template"]["spec"], request)
-        await self.api.replace(self.virt.path("virtualmachines", machine), found)
-
-    async def request(self, machine: str, name: str, claim: str, serial: str) -> None:
-        """As `virtctl addvolume`."""
-        source = {"persistentVolumeClaim": {"claimName": claim, "hotpluggable": True}}
-        disk = {"disk": {"bus": "scsi"}, "serial": serial}
-        found = self._machine(machine)
-        body = {"name": name, "disk": disk, "volumeSource": source}
-        self._put(found, {**found, "status": self.virt.request(found, "addvolume", body)})
 
     # What the operator does.
 
@@ -211,7 +176,7 @@ class Scene:
             if each["op"] == "remove" and "/volumes/" in each["path"]:
                 volume = spec["volumes"][int(each["path"].rpartition("/")[2])]
                 assert hotpluggable(volume), "a volume that is part of the machine was taken out"
-                self.taken_out.append((place.name, _serials(spec)[volume["name"]]))
+                self.taken_out.append((place.name, serials(spec)[volume["name"]]))
 
     async def _let_go(self, name: str) -> None:
         found = self.hotplugs().get(name)
@@ -236,10 +201,23 @@ class Scene:
         """The hot-pluggable volumes that a machine asks for: claim and serial number."""
         key = (GROUP, NAMESPACE, "virtualmachines", machine)
         return (
-            _entries(self.api.objects[key]["spec"]["template"]["spec"])
+            entries_of(self.api.objects[key]["spec"]["template"]["spec"])
             if key in self.api.objects
             else []
         )
+
+    def requests(self, machine: str) -> list[Object]:
+        """Those of a machine that virt-controller has not yet worked on."""
+        key = (GROUP, NAMESPACE, "virtualmachines", machine)
+        status = self.api.objects.get(key, {}).get("status", {})
+        return list(status.get("volumeRequests", []))
+
+    def given_by_others(self, machine: str) -> list[str]:
+        """The claims of the volumes of an instance that are named as others name theirs."""
+        key = (GROUP, NAMESPACE, "virtualmachineinstances", machine)
+        spec = self.api.objects.get(key, {}).get("spec", {})
+        volumes = [each for each in spec.get("volumes", []) if each["name"].startswith("theirs")]
+        return [claim_of(each) for each in volumes]
 
     def guest_has(self, machine: str) -> list[str]:
         """The claims of the hot-plugged disks that a guest sees."""
@@ -248,7 +226,7 @@ class Scene:
         return [
             each["persistentVolumeClaimInfo"]["claimName"]
             for each in statuses
-            if "hotplugVolume" in each and each["phase"] in ("Ready", "Detaching")
+            if "hotplugVolume" in each and each["phase"] == "Ready"
         ]
 
     def names_in_guest(self, machine: str) -> list[str]:
@@ -270,7 +248,7 @@ class Scene:
             for machine in machines:
                 await self.virt.control(machine)
                 await self.virt.handle(machine)
-            self.now += dt.timedelta(seconds=3)
+            await self.passes(3)
 
 
 def _age(hotplug: Object) -> tuple[str, bool, str]:
@@ -286,22 +264,3 @@ def _is_same(one: Object, other: Object) -> bool:
 def _of_the_same(one: Object, other: Object) -> bool:
     fields = ("claimName", "virtualMachineName")
     return all(one["spec"][field] == other["spec"][field] for field in fields)
-
-
-def attachment(volume: str, node: str = NODE, **status: Any) -> Object:  # noqa: ANN401
-    spec = {"nodeName": node, "source": {"persistentVolumeName": volume}}
-    return {"metadata": {"name": f"csi-{volume}-{node}"}, "spec": spec, "status": status}
-
-
-def _serials(spec: Object) -> dict[str, str]:
-    disks = spec["domain"]["devices"]["disks"]
-    return {each["name"]: each.get("serial", "") for each in disks}
-
-
-def _entries(spec: Object) -> list[tuple[str, str]]:
-    serials = _serials(spec)
-    return [
-        (each["persistentVolumeClaim"]["claimName"], serials[each["name"]])
-        for each in spec["volumes"]
-        if hotpluggable(each)
-    ]

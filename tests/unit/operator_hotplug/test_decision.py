@@ -22,7 +22,7 @@ from csi_lvm_iscsi.operator.hotplug.objects import (
 from csi_lvm_iscsi.operator.hotplug.ways import Way
 from csi_lvm_iscsi.operator.hotplug.world import Action, World, volume_name
 from tests.unit.operator_hotplug.kubevirt import kubevirt_object, machine_object
-from tests.unit.operator_hotplug.scene import attachment
+from tests.unit.operator_hotplug.users import attachment
 
 NOW = dt.datetime(2026, 11, 28, tzinfo=dt.UTC)
 HANDLE = "0123abcd-data"
@@ -131,6 +131,7 @@ ELSEWHERE = (VolumeAttachment.of(attachment("pv-data", "node-2")),)
             "Requested",
             "asked",
         ),
+        ({"rivals": ("web-0",)}, "Pending", "ClaimInUse", "these pods use it: web-0"),
         ({"attachments": ELSEWHERE, "instance": None}, "Attaching", "Requested", "asked"),
         ({"older": (hotplug("a"),)}, "Failed", "Duplicate", "VolumeHotplug a"),
         ({"older": (hotplug("a", "c3"),)}, "Pending", "ClaimInUse", "machine c3"),
@@ -268,3 +269,14 @@ def test_the_newest_complaint_is_told() -> None:
     said = [Told("a", "old", NOW), Told("b", "new", NOW + dt.timedelta(1)), Told("c", "never")]
     assert quotes.newest(said) == "b: new"
     assert quotes.newest([]) == ""
+
+
+@pytest.mark.parametrize(
+    ("modes", "expected"), [(("ReadOnlyMany",), False), (("ReadWriteMany",), True)]
+)
+def test_what_is_only_read_migrates_with_read_write_many_alone(
+    modes: tuple[str, ...], *, expected: bool
+) -> None:
+    decided = rules.decide(replace(WORLD, hotplug=hotplug(readOnly=True), claim=claim(*modes)))
+    found = {each.kind: each.status for each in decided.conditions}
+    assert found["Migratable"] is expected

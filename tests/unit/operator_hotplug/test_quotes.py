@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 from csi_lvm_iscsi.operator.hotplug import quotes
 from csi_lvm_iscsi.storage_client.api_server import Object
 
@@ -22,7 +24,18 @@ def test_remarks_that_hold_nothing_up_are_not_quoted() -> None:
         _event("Normal", "Scheduled", "Successfully assigned"),
         _event("Warning", "FailedMount", "rpc error: code = Unavailable desc = storage-2 is off"),
     ]
-    told = quotes.warnings(events, "attachment pod")
+    told = quotes.warnings(events, quotes.Subject("Pod", "hp", "", "attachment pod"))
     assert [quotes.in_words(each) for each in told] == [
         "attachment pod (FailedMount): storage-2 is off"
     ]
+
+
+def test_of_another_wait_or_another_object_nothing_is_quoted() -> None:
+    event = _event("Warning", "FailedMount", "no login")
+    began = dt.datetime(2026, 11, 28, 15, 58, 15, tzinfo=dt.UTC)
+    namesake = {**event, "involvedObject": {"uid": "old"}}
+    for found, since in ((event, began), (namesake, None)):
+        about = quotes.Subject("Pod", "hp", "new", "attachment pod", since)
+        assert quotes.warnings([found], about) == []
+    about = quotes.Subject("Pod", "hp", "old", "attachment pod", began - dt.timedelta(seconds=1))
+    assert len(quotes.warnings([namesake], about)) == 1

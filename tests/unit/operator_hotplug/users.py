@@ -1,0 +1,159 @@
+"""What users do to the cluster in memory, and KubeVirt says of itself."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import datetime as dt
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any
+
+from csi_lvm_iscsi.operator.hotplug import objects
+from csi_lvm_iscsi.storage_client.api_server import ApiError
+from tests.unit.operator_hotplug.kubevirt import (
+    GROUP,
+    NODE,
+    KubeVirt,
+    apply_request,
+    claim_of,
+    hotpluggable,
+    kubevirt_object,
+    machine_object,
+)
+from tests.unit.operator_hotplug.memory_api import MemoryApi
+
+Object = dict[str, Any]
+NAMESPACE = "default"
+HOTPLUGS = f"/apis/{objects.API_VERSION}/namespaces/{NAMESPACE}/{objects.PLURAL}"
+CLAIMS = f"/api/v1/namespaces/{NAMESPACE}/persistentvolumeclaims"
+ATTACHMENTS = "/apis/storage.k8s.io/v1/volumeattachments"
+VOLUMES = "/api/v1/persistentvolumes"
+NODES = "/api/v1/nodes"
+EVENTS = f"/api/v1/namespaces/{NAMESPACE}/events"
+PARTS = ("virt-api", "virt-controller", "virt-handler")
+PODS_OF_KUBEVIRT = "/api/v1/namespaces/kubevirt/pods"
+
+
+class Users:
+    """Those who use the cluster."""
+
+    now: dt.datetime
+    api: MemoryApi
+    virt: KubeVirt
+
+    async def kubevirt(self, *gates: str, version: str = "v1.6.0") -> None:
+        """A KubeVirt, and a node for its machines."""
+        await self.api.create(NODES, {"metadata": {"name": NODE}})
+        path = f"{GROUP}/namespaces/kubevirt/kubevirts"
+        await self.api.create(path, kubevirt_object(*gates, version=version))
+        for part in PARTS:
+            labels = {"kubevirt.io": part}
+            made = {"metadata": {"name": part, "labels": labels}, "spec": {"nodeName": NODE}}
+            await self.api.create(PODS_OF_KUBEVIRT, made)
+        await self.set_available(available=True)
+
+    async def set_available(self, *, available: bool, down: Iterable[str] = PARTS) -> None:
+        """KubeVirt says of itself whether it is available. If not, the pods of these parts are not
+        ready."""
+        now = self.now.strftime("%Y-%m-%dT%H:%M:%SZ")
+        condition = {
+            "type": "Available",
+            "status": str(available),
+            "message": "All components are ready." if available else "virt-controller is down",
+            "lastTransitionTime": now,
+        }
+        path = f"{GROUP}/namespaces/kubevirt/kubevirts/kubevirt/status"
+        await self.api.merge(path, {"status": {"conditions": [condition]}})
+        for part in PARTS:
+            is_ready = available or part not in down
+            ready = {"type": "Ready", "status": str(is_ready), "lastTransitionTime": now}
+            path = f"{PODS_OF_KUBEVIRT}/{part}/status"
+            await self.api.merge(path, {"status": {"conditions": [ready]}})
+
+    async def claim(self, name: str, *modes: str, phase: str = "Bound") -> None:
+        volume = f"pv-{name}"
+        spec = {"volumeName": volume, "accessModes": list(modes or ("ReadWriteOnce",))}
+        made = {"metadata": {"name": name}, "spec": spec, "status": {"phase": phase}}
+        await self.api.create(CLAIMS, made)
+        csi = {"csi": {"volumeHandle": f"0123abcd-{name}"}}
+        with contextlib.suppress(ApiError):
+            await self.api.create(VOLUMES, {"metadata": {"name": volume}, "spec": csi})
+
+    async def machine(self, name: str, *, runs: bool = True) -> None:
+        await self.api.create(
+            f"{GROUP}/namespaces/{NAMESPACE}/virtualmachines", machine_object(name, runs=runs)
+        )
+
+    async def hotplug(self, name: str, claim: str, machine: str, **spec: Any) -> None:  # noqa: ANN401
+        made = {"claimName": claim, "virtualMachineName": machine, **spec}
+        # kopf's part: it holds the object from the first.
+        metadata = {"name": name, "finalizers": [objects.FINALIZER]}
+        await self.api.create(HOTPLUGS, {"metadata": metadata, "spec": made})
+
+    async def edit(self, machine: str, verb: str, name: str, claim: str, serial: str) -> None:
+        """As somebody who edits the machine by hand."""
+        found = copy.deepcopy(self._machine(machine))
+        disk = {"disk": {"bus": "scsi"}, **({"serial": serial} if serial else {})}
+        source = {"persistentVolumeClaim": {"claimName": claim, "hotpluggable": True}}
+        options = {"name": name, "disk": disk, "volumeSource": source}
+        request = {f"{verb}VolumeOptions": options if verb == "add" else {"name": name}}
+        apply_request(found["spec"]["template"]["spec"], request)
+        await self.api.replace(self.virt.path("virtualmachines", machine), found)
+
+    async def request(self, machine: str, name: str, claim: str, serial: str) -> None:
+        """As `virtctl addvolume`."""
+        source = {"persistentVolumeClaim": {"claimName": claim, "hotpluggable": True}}
+        disk = {"disk": {"bus": "scsi"}, "serial": serial}
+        found = self._machine(machine)
+        body = {"name": name, "disk": disk, "volumeSource": source}
+        self._put(found, {**found, "status": self.virt.request(found, "addvolume", body)})
+
+    async def give_instance(self, machine: str, name: str, claim: str) -> None:
+        """As `virtctl addvolume` without --persist: the instance has it, the machine does not."""
+        path = self.virt.path("virtualmachineinstances", machine)
+        instance = await self.api.get(path)
+        source = {"persistentVolumeClaim": {"claimName": claim, "hotpluggable": True}}
+        options = {"name": name, "disk": {"disk": {"bus": "scsi"}}, "volumeSource": source}
+        volumes = instance["spec"]["volumes"]
+        if any(each["name"] == name or claim_of(each) == claim for each in volumes):
+            raise ApiError(HTTPStatus.CONFLICT, "because it already exists")
+        apply_request(instance["spec"], {"addVolumeOptions": options})
+        await self.api.replace(path, instance)
+
+    async def take_from_instance(self, machine: str, name: str) -> None:
+        """As `virtctl removevolume` without --persist."""
+        path = self.virt.path("virtualmachineinstances", machine)
+        instance = await self.api.get(path)
+        apply_request(instance["spec"], {"removeVolumeOptions": {"name": name}})
+        await self.api.replace(path, instance)
+
+    def _put(self, old: Object, made: Object) -> None:
+        plural = f"{old['kind'].lower()}s"
+        key = (GROUP, NAMESPACE, plural, old["metadata"]["name"])
+        self.api._put(key, copy.deepcopy(made))
+
+    def _machine(self, name: str) -> Object:
+        key = (GROUP, NAMESPACE, "virtualmachines", name)
+        if key not in self.api.objects:
+            raise ApiError(HTTPStatus.NOT_FOUND, "no such machine")
+        return self.api.objects[key]
+
+
+def attachment(volume: str, node: str = NODE, **status: Any) -> Object:  # noqa: ANN401
+    spec = {"nodeName": node, "source": {"persistentVolumeName": volume}}
+    return {"metadata": {"name": f"csi-{volume}-{node}"}, "spec": spec, "status": status}
+
+
+def serials(spec: Object) -> dict[str, str]:
+    disks = spec["domain"]["devices"]["disks"]
+    return {each["name"]: each.get("serial", "") for each in disks}
+
+
+def entries_of(spec: Object) -> list[tuple[str, str]]:
+    numbers = serials(spec)
+    return [
+        (each["persistentVolumeClaim"]["claimName"], numbers[each["name"]])
+        for each in spec["volumes"]
+        if hotpluggable(each)
+    ]
