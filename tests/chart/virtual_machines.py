@@ -20,6 +20,7 @@ from csi_lvm_iscsi.storage_client.watching import Watched, as_it_is
 from tests.chart import cluster
 from tests.unit.operator_hotplug.kubevirt import (
     GROUP,
+    NODE,
     KubeVirt,
     hotpluggable,
     kubevirt_object,
@@ -29,6 +30,7 @@ from tests.unit.operator_hotplug.kubevirt import (
 NAMESPACE = "default"
 _PAUSE_SECONDS = 0.1
 KUBEVIRTS = f"{GROUP}/namespaces/{NAMESPACE}/kubevirts"
+_NODES = "/api/v1/nodes"
 _CLAIMS = f"/api/v1/namespaces/{NAMESPACE}/persistentvolumeclaims"
 HOTPLUGS = f"/apis/{objects.API_VERSION}/namespaces/{NAMESPACE}/{objects.PLURAL}"
 CRDS = [
@@ -179,11 +181,15 @@ async def kubevirt_in(installed: cluster.Cluster, admin: Admin) -> AsyncIterator
 
 @contextlib.asynccontextmanager
 async def scene(admin: Admin, names: tuple[str, ...]) -> AsyncIterator[Machines]:
-    machines = Machines(admin, names)
-    await machines.make()
-    async with machines.running():
-        await until(lambda: len(machines.instances.objects) == len(names))
-        yield machines
+    await admin.create(_NODES, {"metadata": {"name": NODE}})
+    try:
+        machines = Machines(admin, names)
+        await machines.make()
+        async with machines.running():
+            await until(lambda: len(machines.instances.objects) == len(names))
+            yield machines
+    finally:
+        await admin.delete(f"{_NODES}/{NODE}")
 
 
 def _entries(machine: Object) -> list[str]:
