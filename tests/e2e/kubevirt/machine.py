@@ -49,12 +49,6 @@ class VirtualMachine:
         until(lambda: self.state() == "Running", lambda: f"{self.state()}", BOOT_PATIENCE)
         self.hear("up: ", BOOT_PATIENCE)
 
-    def restart(self) -> None:
-        """Take its instance away, until it is up in another."""
-        self.user.delete(f"vmi/{self.name}")
-        self._heard = 0
-        self.await_up()
-
     def migrate(self) -> str:
         """Have it moved to another node as it runs; that node. Its console begins anew there."""
         self.user.apply(migration(f"{self.name}-moves", self.name))

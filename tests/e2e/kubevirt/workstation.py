@@ -14,8 +14,9 @@ from tests.e2e.lab.kubernetes.builds import BIN
 PATIENCE = 300
 
 
-def lvmiscsi(user: User, *words: str) -> str:
-    """What `kubectl lvmiscsi` prints in the user's namespace; its file needs nothing of ours."""
+def lvmiscsi(user: User, *words: str, status: int = 0) -> str:
+    """What `kubectl lvmiscsi` prints in the user's namespace, ending with this exit status; its
+    file needs nothing of ours."""
     command = [sys.executable, "-I", "-S", str(Path(plugin.__file__)), "-n", user.namespace, *words]
     done = subprocess.run(
         user.cluster.network.command(*command),
@@ -29,5 +30,5 @@ def lvmiscsi(user: User, *words: str) -> str:
         check=False,
         timeout=PATIENCE,
     )
-    assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+    assert done.returncode == status, f"{words}: {done.stdout}{done.stderr}"
     return done.stdout
