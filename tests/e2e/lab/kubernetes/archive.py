@@ -57,6 +57,17 @@ def write(archive: Path, *images: Image) -> None:
         _add(tar, tarfile.TarInfo("manifest.json"), json.dumps(manifest).encode())
 
 
+def by_digest(archive: Path) -> Mapping[str, str]:
+    """For each image of an archive, by its name, how kubelet calls it: no registry gave it another
+    digest than that of its configuration."""
+    with tarfile.open(archive) as tar:
+        content = tar.extractfile("manifest.json")
+        assert content
+        manifest = json.load(content)
+    digests = {each["RepoTags"][0]: Path(each["Config"]).stem for each in manifest}
+    return {name: f"{name.rpartition(':')[0]}@sha256:{digests[name]}" for name in digests}
+
+
 def _configuration(image: Image, layers: Sequence[str]) -> bytes:
     starts = {
         "Entrypoint": list(image.entrypoint),

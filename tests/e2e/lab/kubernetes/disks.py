@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.e2e.lab.host import Host, make_system_disk
+from tests.e2e.lab.kubernetes import archive as images
 from tests.e2e.lab.kubernetes import builds, nodes
 from tests.e2e.lab.kubernetes.builds import CACHE
 from tests.e2e.lab.lab import Lab
@@ -79,6 +80,9 @@ def _make(
             report(f"unpacking image {number} of {len(archives)} for the nodes: {archive.stem}")
             command = ("ctr", "--namespace=k8s.io", "image", "import", str(archive))
             host.exec(*command, timeout=IMPORT_TIMEOUT).check()
+            for name, by_digest in images.by_digest(archive).items():
+                # So KubeVirt asks for the image that a virtual machine boots which moves.
+                host.exec("ctr", "--namespace=k8s.io", "image", "tag", name, by_digest).check()
         # What is frozen needs no journal to be read: others can start from it as it is.
         host.exec("sync").check()
         host.exec("fsfreeze", "--freeze", "/run/lab/system").check()

@@ -92,6 +92,9 @@ def _files() -> archive.Files:
     daemon = File((launcher / "virtqemud.conf").read_bytes() + SOCKETS, 0o644)
     return {
         **programs,
+        # Debian's leads to /run, which is another's for virt-handler when it reaches into a pod's
+        # root: its sockets of a migration would be in its own.
+        "var/run": "../run",
         "usr/bin/container-disk": File(_container_disk(source / "container-disk-v2alpha")),
         "usr/bin/node-labeller.sh": File(launcher / "node-labeller" / "node-labeller.sh"),
         "usr/sbin/virtqemud": File(VIRTQEMUD),
