@@ -15,6 +15,7 @@ from tests.e2e.demo.performance import keep_option, perform
 from tests.e2e.demo.screen import Screen
 from tests.e2e.kubernetes.hosts import logical_volumes
 from tests.e2e.kubernetes.manifests import DATA, claim, deployment
+from tests.e2e.kubernetes.user import until
 from tests.e2e.lab.kubernetes.cluster import Cluster
 
 DIRECTORY = Path("/var/tmp/csi-lvm-iscsi-demo-kubernetes")
@@ -69,6 +70,8 @@ class Story(Told):
     def _storage(self) -> None:
         self.screen.chapter("The storage, as Kubernetes shows it")
         self.screen.say("Every node with the label of a storage host has an object of its own.")
+        # kubectl does not wait where there is none yet.
+        until(lambda: self.user.get("storagenodes")["items"], lambda: "no StorageNode")
         self.kubectl("wait", "--for=condition=Ready", "storagenodes", "--all", "--timeout=60s")
         self.kubectl("get", "storagenodes")
         self.kubectl("get", "storageclasses")
