@@ -62,8 +62,7 @@ def test_a_volume_for_one_pod_is_refused_to_another(user: User) -> None:
 def test_a_volume_grows_under_a_running_pod(user: User, *, block: bool) -> None:
     user.apply(claim("grows", block=block), pod("app", "grows", block=block))
     user.await_pods("app")
-    patch = '{"spec": {"resources": {"requests": {"storage": "128Mi"}}}}'
-    user.kubectl("patch", "pvc/grows", f"--patch={patch}")
+    user.grow("grows", "128Mi")
     user.wait("jsonpath={.status.capacity.storage}=128Mi", "pvc/grows")
     size = f"blockdev --getsize64 {DEVICE}" if block else f"df -k {DATA} | awk 'END {{print $2}}'"
     until(

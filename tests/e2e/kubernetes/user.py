@@ -61,6 +61,11 @@ class User:
         timeout = f"--timeout={seconds:.0f}s"
         self.kubectl("delete", timeout, "--ignore-not-found", *resources, waits=seconds)
 
+    def grow(self, claim: str, size: str) -> None:
+        """Ask for a claim's volume to be larger, without waiting for it."""
+        patch = json.dumps({"spec": {"resources": {"requests": {"storage": size}}}})
+        self.kubectl("patch", f"pvc/{claim}", f"--patch={patch}")
+
     def sh(self, pod: str, script: str) -> str:
         """What a shell prints in a pod, without the end of its last line."""
         return self.kubectl("exec", pod, "--", "sh", "-c", script).rstrip("\n")

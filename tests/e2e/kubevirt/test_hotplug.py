@@ -52,8 +52,7 @@ def test_a_disk_grows_in_a_virtual_machine(user: User, c2: VirtualMachine) -> No
     c2.plug("grows", "grows", serial=SERIAL)
     assert c2.hear("block 1 ")[0] == f"sda appeared: 64 MiB, serial {SERIAL}"
     c2.await_phase("grows", "Ready")
-    patch = '{"spec": {"resources": {"requests": {"storage": "96Mi"}}}}'
-    user.kubectl("patch", "pvc/grows", f"--patch={patch}")
+    user.grow("grows", "96Mi")
     last = 96 * 2**20 // BLOCK - 1
     assert c2.hear("the end, by the guest") == [
         "sda grew: 96 MiB",

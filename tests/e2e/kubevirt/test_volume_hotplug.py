@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import PurePath
 
@@ -52,7 +51,7 @@ def test_attached_with_kubectl_and_detached(user: User, c2: VirtualMachine) -> N
     (row,) = lvmiscsi(user, "attachments", "data", "--no-headers").splitlines()
     assert {"data", "storage-1", "compute-1", "vm/c2"} <= set(row.split()), row
 
-    grow(user, "data")
+    user.grow("data", "96Mi")
     assert c2.hear("the end, by the guest")[0] == "sda grew: 96 MiB"
 
     lvmiscsi(user, "detach", "data", "--vm", "c2", *WAIT)
@@ -207,11 +206,6 @@ def detach(user: User, machine: VirtualMachine, claim_name: str, disk: str = "sd
     user.delete(f"vhp/{machine.name}-{claim_name}", seconds=PATIENCE)
     assert machine.hear("is gone")[-1] == f"{disk} is gone"
     user.delete(f"pvc/{claim_name}")
-
-
-def grow(user: User, claim_name: str) -> None:
-    patch = json.dumps({"spec": {"resources": {"requests": {"storage": "96Mi"}}}})
-    user.kubectl("patch", f"pvc/{claim_name}", f"--patch={patch}")
 
 
 def nonces(user: User, claim_name: str) -> dict[str, str]:
