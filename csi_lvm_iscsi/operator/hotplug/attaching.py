@@ -137,15 +137,14 @@ def _on_its_way(world: World, running: Instance, entry: Volume, decided: Decisio
 
 def _without_claim(world: World, decided: Decision) -> Decision:
     """The same; in other words where the claim is no more there for it."""
-    if world.claim and not world.claim.deleted:
+    if not world.lost_claim:
         return decided
     name, machine = world.hotplug.claim, world.hotplug.machine
-    state = "is being deleted" if world.claim else "is not there"
     return decided.told(
         decided.phase,
         Reason.CLAIM_NOT_FOUND,
-        f"PersistentVolumeClaim {name} {state}, and VirtualMachine {machine} asks for it: it "
-        "cannot start with it. Delete this VolumeHotplug, or make the claim again.",
+        f"PersistentVolumeClaim {name} {world.lost_claim}, and VirtualMachine {machine} asks for "
+        "it: it cannot start with it. Delete this VolumeHotplug, or make the claim again.",
     )
 
 
@@ -191,11 +190,10 @@ def _attached(world: World, entry: Volume, decided: Decision) -> Decision:
     reason, remark = _ATTACHED[world.whose(entry)]
     disk = f" as {decided.device}" if decided.device else ""
     message = f"The guest has claim {world.hotplug.claim}{disk}.{remark}"
-    if world.claim is None or world.claim.deleted:
-        state = "is being deleted" if world.claim else "is not there any more"
+    if world.lost_claim:
         message += (
-            f" But the claim {state}: the machine keeps the volume until it is detached or stops, "
-            "and then cannot start with it. Delete this VolumeHotplug."
+            f" But the claim {world.lost_claim}: the machine keeps the volume until it is "
+            "detached or stops, and then cannot start with it. Delete this VolumeHotplug."
         )
     for each in world.running.troubles if world.running else ():
         message += f" {quotes.in_words(each)}"

@@ -86,11 +86,10 @@ def _of_machine(world: World) -> Iterator[Finding]:
 def _of_claim(world: World) -> Iterator[Finding]:
     name, claim = world.hotplug.claim, world.claim
     if claim is None or claim.deleted:
-        state = "is being deleted" if claim else "is not there"
         yield Finding(
             Reason.CLAIM_NOT_FOUND,
-            f"PersistentVolumeClaim {name} {state} in namespace {world.hotplug.namespace}. It is "
-            "attached when there is one.",
+            f"PersistentVolumeClaim {name} {world.lost_claim} in namespace "
+            f"{world.hotplug.namespace}. It is attached when there is one.",
         )
         return
     if not claim.is_bound:

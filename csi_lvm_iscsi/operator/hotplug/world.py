@@ -132,6 +132,13 @@ class World:
         times = (time_of(self.hotplug.created), *changed)
         return max((each for each in times if each), default=None)
 
+    @property
+    def lost_claim(self) -> str:
+        """What has become of the claim where it is no more there for a machine; else empty."""
+        if self.claim is None:
+            return "is not there"
+        return "is being deleted" if self.claim.deleted else ""
+
     def refused(self, action: Action) -> Refusal | None:
         """That it did not do this the last time."""
         return self.refusal if self.refusal and self.refusal.of is action else None

@@ -247,7 +247,7 @@ async def test_a_claim_that_is_deleted_is_told(scene: Scene) -> None:
     await scene.api.delete(f"{CLAIMS}/data")
     await scene.settle(["c2"], rounds=2)
     assert (phase(scene), reason(scene)) == ("Attached", "Attached")
-    assert "the claim is not there any more" in scene.condition("data")["message"]
+    assert "the claim is not there:" in scene.condition("data")["message"]
     await set_strategy(scene, "Halted")
     assert (phase(scene), reason(scene)) == ("Waiting", "ClaimNotFound")
     await scene.api.delete(f"{HOTPLUGS}/data")
