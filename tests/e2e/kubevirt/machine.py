@@ -40,14 +40,20 @@ class VirtualMachine:
         self.name = name
         self._heard = 0
 
-    def create(self, *, node: str = "", writes: int = 1) -> None:
+    def create(self, *, node: str = "") -> None:
         """Make it, without waiting for anything."""
-        self.user.apply(virtual_machine(self.name, node=node, writes=writes))
+        self.user.apply(virtual_machine(self.name, node=node))
 
     def await_up(self) -> None:
         """Until it runs, and its guest says so."""
         until(lambda: self.state() == "Running", lambda: f"{self.state()}", BOOT_PATIENCE)
         self.hear("up: ", BOOT_PATIENCE)
+
+    def restart(self) -> None:
+        """Switch it off and on again. Its console begins anew."""
+        self.user.delete(f"vmi/{self.name}", seconds=PATIENCE)
+        self._heard = 0
+        self.await_up()
 
     def migrate(self) -> str:
         """Have it moved to another node as it runs; that node. Its console begins anew there."""

@@ -14,21 +14,13 @@ PROCESSOR = "Nehalem"
 """One that the node labeller finds QEMU able to emulate, and KubeVirt does not call obsolete."""
 
 
-def virtual_machine(name: str, *, node: str = "", writes: int = 1) -> Object:
-    """A VirtualMachine that is always to run, without disks or network: the lab's guest.
+def virtual_machine(name: str, *, node: str = "") -> Object:
+    """A VirtualMachine that is always to run, without network: the lab's guest, from its disc.
 
-    `node`: where it is to start if it can. `writes`: the lines that it writes to each new disk.
+    `node`: where it is to start if it can.
     """
-    kernel = {
-        "kernelArgs": f"console=ttyS0 quiet panic=-1 mitigations=off WRITES={writes}",
-        "container": {
-            "image": bootable.NAME,
-            "imagePullPolicy": "IfNotPresent",
-            "kernelPath": f"/{bootable.KERNEL}",
-            "initrdPath": f"/{bootable.INITIAL_RAM_DISK}",
-        },
-    }
     devices = {
+        "disks": [{"name": "disc", "bootOrder": 1, "cdrom": {"bus": "sata"}}],
         "autoattachPodInterface": False,
         "autoattachMemBalloon": False,
         "autoattachGraphicsDevice": False,
@@ -40,8 +32,8 @@ def virtual_machine(name: str, *, node: str = "", writes: int = 1) -> Object:
             "cpu": {"cores": 1, "model": PROCESSOR},
             "memory": {"guest": MEMORY},
             "devices": devices,
-            "firmware": {"kernelBoot": kernel},
         },
+        "volumes": [{"name": "disc", "containerDisk": {"image": bootable.NAME}}],
     }
     return {
         "apiVersion": "kubevirt.io/v1",

@@ -173,6 +173,23 @@ def test_a_machine_moves_to_another_node_with_it(
     detach(user, c2, "moves")
 
 
+def test_a_machine_that_was_switched_off_and_on_has_it_again(
+    user: User, c2: VirtualMachine
+) -> None:
+    user.apply(claim("again", block=True), volume_hotplug("c2-again", "again", "c2"))
+    attached(user, "c2-again")
+    c2.hear("block 1 ")
+    c2.order("write sda 2 before the restart")
+    c2.hear("block 2 ")
+    c2.restart()
+    serial = user.get("vhp/c2-again")["status"]["serial"]
+    assert c2.hear("block 1 ")[0] == f"sda appeared: 64 MiB, serial {serial}"
+    c2.order("read sda 2")
+    assert c2.hear("reads: ") == ["sda block 2 reads: before the restart"]
+    attached(user, "c2-again")
+    detach(user, c2, "again")
+
+
 @pytest.mark.usefixtures("declarative")
 def test_where_kubevirt_acts_on_edits_of_the_machine(user: User, c2: VirtualMachine) -> None:
     user.apply(claim("edited", block=True))

@@ -27,8 +27,10 @@ KUBERNETES_PACKAGES = (
 )  # fmt: skip
 """What a lab needs besides whose hosts are nodes of a cluster."""
 
-KUBEVIRT_PACKAGES = ("gcc", "libc6-dev", "libvirt-dev", "pkg-config")
-"""What building KubeVirt needs besides."""
+KUBEVIRT_PACKAGES = (
+    "gcc", "isolinux", "libc6-dev", "libvirt-dev", "pkg-config", "syslinux-common", "xorriso",
+)  # fmt: skip
+"""What building KubeVirt, and a disc that its guests boot, needs besides."""
 
 GUEST_PACKAGES = (
     "qemu-system-x86", "qemu-system-common", "qemu-system-data", "seabios", "busybox-static",

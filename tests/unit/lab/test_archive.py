@@ -13,7 +13,7 @@ from zlib import crc32
 import pytest
 
 from tests.e2e.lab.kubernetes import archive
-from tests.e2e.lab.kubevirt.bootable import padded
+from tests.e2e.lab.kubevirt.bootable import SECTOR, padded
 from tests.e2e.lab.kubevirt.images import MAY_BIND
 
 
@@ -78,3 +78,4 @@ def test_what_kubevirt_boots_has_a_checksum_that_it_has_room_for() -> None:
     assert crc32(padded(large)) < 2**31
     assert padded(large).rstrip(b"\0") == large
     assert padded(padded(large)) == padded(large)
+    assert (len(padded(large)) - len(large)) % SECTOR == 0
