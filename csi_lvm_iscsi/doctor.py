@@ -77,11 +77,11 @@ async def _start(arguments: argparse.Namespace, _: CollectorRegistry) -> None:
 async def _storage(arguments: argparse.Namespace) -> tuple[dict[str, str], list[Finding]]:
     from csi_lvm_iscsi.commands.runner import ProcessRunner
     from csi_lvm_iscsi.diagnosis.host import Host
-    from csi_lvm_iscsi.storage.doctor import diagnose, facts
-    from csi_lvm_iscsi.storage.tgt.socket import ManagementSocket
+    from csi_lvm_iscsi.storage.doctor import diagnose, facts, management_of
 
     host = Host(ProcessRunner())
-    findings = await diagnose(host, ManagementSocket(), arguments.volume_group, arguments.state_dir)
+    management = management_of(host)
+    findings = await diagnose(host, management, arguments.volume_group, arguments.state_dir)
     return facts(host), findings
 
 

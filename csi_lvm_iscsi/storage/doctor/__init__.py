@@ -9,8 +9,13 @@ from csi_lvm_iscsi.diagnosis.report import examine
 from csi_lvm_iscsi.model.findings import Finding
 from csi_lvm_iscsi.storage.doctor.lvm import LvmChecks
 from csi_lvm_iscsi.storage.doctor.role import running
-from csi_lvm_iscsi.storage.doctor.tgt import TgtChecks
-from csi_lvm_iscsi.storage.tgt.socket import Management
+from csi_lvm_iscsi.storage.doctor.tgt import TgtChecks, management_socket
+from csi_lvm_iscsi.storage.tgt.socket import Management, ManagementSocket
+
+
+def management_of(host: Host) -> Management:
+    """The way to the tgtd of a host."""
+    return ManagementSocket(management_socket(host))
 
 
 async def diagnose(

@@ -4,12 +4,13 @@ import asyncio
 import ipaddress
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from csi_lvm_iscsi.commands.runner import Where
 from csi_lvm_iscsi.diagnosis.host import Host, Process
 from csi_lvm_iscsi.model.errors import DriverError, Unavailable
 from csi_lvm_iscsi.model.findings import Finding, error, ok, warning
-from csi_lvm_iscsi.storage.tgt.socket import Management, Mode, Op
+from csi_lvm_iscsi.storage.tgt.socket import SOCKET, Management, Mode, Op
 from csi_lvm_iscsi.storage.tgt.version import DISCARDS_SINCE, parse_version
 
 _ANSWER_SECONDS = 10.0
@@ -24,6 +25,17 @@ _FIX_UNIT = (
     f"ExecStop= Restart=always RestartSec=200ms > {_DROP_IN}/csi-lvm-iscsi.conf && "
     "systemctl daemon-reload && systemctl restart tgt"
 )
+
+
+def management_socket(host: Host) -> Path:
+    """The socket of the tgtd that runs. Seen as tgtd sees it: it may run in a container of its own,
+    and the doctor in another."""
+    for process in host.processes("tgtd"):
+        # Not by /var/run, which is an absolute link there and would lead to ours.
+        socket = host.root / f"proc/{process.pid}/root/run/tgtd" / SOCKET.name
+        if socket.exists():
+            return socket
+    return SOCKET
 
 
 class TgtChecks:

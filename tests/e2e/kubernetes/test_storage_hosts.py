@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.kubernetes.hosts import logical_volumes
 from tests.e2e.kubernetes.manifests import DATA, THICK, claim, pod, storage_class
-from tests.e2e.kubernetes.user import User, until
+from tests.e2e.kubernetes.user import PATIENCE, User, until
 from tests.e2e.lab.kubernetes import release
 from tests.e2e.lab.kubernetes.cluster import Cluster
 
@@ -67,6 +67,20 @@ def test_a_host_with_volumes_is_not_deleted(cluster: Cluster, user: User) -> Non
     refused = cluster.kubectl("delete", f"storagenode/{host}")
     assert refused.returncode != 0
     assert "retired" in refused.stderr, refused.stderr
+
+
+def test_a_host_is_looked_at_before_the_driver_is_there(cluster: Cluster, user: User) -> None:
+    """As docs/operations.md has it. It is there, but nothing of it is in this pod."""
+    image = cluster.insist(
+        "kubectl", "--namespace", release.NAMESPACE, "get", "daemonset/csi-lvm-iscsi-storage",
+        "--output=jsonpath={.spec.template.spec.containers[0].image}",
+    )  # fmt: skip
+    said = user.kubectl(
+        "debug", f"node/{CORDONED}", "--profile=sysadmin", "--attach", "--quiet", "--stdin=false",
+        f"--image={image}", "--", "csi-lvm-iscsi", "doctor", "storage", waits=PATIENCE,
+    )  # fmt: skip
+    assert said.splitlines()[-1].endswith(" 0 error"), said
+    assert "vg0/pool" in said
 
 
 @pytest.fixture

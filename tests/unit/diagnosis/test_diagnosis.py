@@ -18,7 +18,7 @@ from csi_lvm_iscsi.model.findings import Finding, Level, error, ok
 from csi_lvm_iscsi.node.doctor import iscsi
 from csi_lvm_iscsi.node.doctor.bystanders import BystanderChecks
 from csi_lvm_iscsi.storage.doctor import tgt
-from csi_lvm_iscsi.storage.tgt.socket import ManagementSocket
+from csi_lvm_iscsi.storage.tgt.socket import SOCKET, ManagementSocket
 from tests.boundary import Player
 
 MIB = 1 << 20
@@ -52,6 +52,19 @@ async def test_a_tgtd_that_does_not_answer_is_found_in_bounded_time(
     silent.set()
     server.close()
     await server.wait_closed()
+
+
+def test_tgtd_is_asked_where_it_runs_also_in_a_container_of_its_own(tmp_path: Path) -> None:
+    """Asked elsewhere it did not answer, and the fix was to kill it."""
+    assert tgt.management_socket(host_of(tmp_path)) == SOCKET
+    process = tmp_path / "proc" / "77"
+    own = process / "root" / "run" / "tgtd" / "socket.0"
+    own.parent.mkdir(parents=True)
+    (process / "comm").write_text("tgtd\n")
+    (process / "stat").write_text("77 (tgtd) S 1")
+    assert tgt.management_socket(host_of(tmp_path)) == SOCKET
+    own.touch()
+    assert tgt.management_socket(host_of(tmp_path)) == own
 
 
 async def test_a_check_that_hangs_or_fails_is_a_finding_and_the_others_are_made(
