@@ -62,9 +62,21 @@ def mount(number: str) -> None:
     _run("mount", "--bind", _disk(number), str(place))
 
 
+def format_and_mount(number: str) -> None:
+    """As for a pod with a file system."""
+    place = _place(number)
+    place.mkdir()
+    _run("mkfs.ext4", "-q", _disk(number))
+    _run("mount", _disk(number), str(place))
+
+
 def unmount(number: str) -> None:
-    _run("umount", str(_place(number)))
-    _place(number).unlink()
+    place = _place(number)
+    _run("umount", str(place))
+    if place.is_dir():
+        place.rmdir()
+    else:
+        place.unlink()
 
 
 def unstage(number: str) -> None:
@@ -85,7 +97,10 @@ def delete(number: str) -> None:
 
 STEPS: dict[str, Callable[[str], None]] = {
     step.__name__: step
-    for step in (create, publish, stage, mount, unmount, unstage, unpublish, delete)
+    for step in (
+        *(create, publish, stage, mount, format_and_mount),
+        *(unmount, unstage, unpublish, delete),
+    )
 }
 
 

@@ -16,7 +16,7 @@ from tests.e2e.lab.services import CHECKOUT
 STORAGE = "storage-1"
 COMPUTE = "compute-1"
 STEPS = ("create", "publish", "stage", "unstage", "unpublish", "delete")
-ON_THE_NODE = ("stage", "mount", "unmount", "unstage")
+ON_THE_NODE = ("stage", "mount", "format_and_mount", "unmount", "unstage")
 SCRIPT = f"{CHECKOUT}/tests/e2e/bench/bare.py"
 
 

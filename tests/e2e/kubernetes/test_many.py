@@ -7,10 +7,12 @@ from collections.abc import Callable
 from statistics import median
 from typing import NamedTuple
 
+import pytest
+
 from tests.e2e.bench.sides import STORAGE, Bare
 from tests.e2e.kubernetes.calls import Calls
 from tests.e2e.kubernetes.hosts import logical_volumes
-from tests.e2e.kubernetes.manifests import DEVICE, claim, pod, storage_class
+from tests.e2e.kubernetes.manifests import DATA, DEVICE, claim, pod, storage_class
 from tests.e2e.kubernetes.user import User
 from tests.e2e.lab.kubernetes.cluster import Cluster
 
@@ -46,7 +48,8 @@ def _bare_creates(cluster: Cluster) -> float:
     return sum(seconds) / len(seconds)
 
 
-def test_what_of_the_time_is_ours(cluster: Cluster, user: User) -> None:
+@pytest.mark.parametrize("block", [True, False], ids=["block", "ext4"])
+def test_what_of_the_time_is_ours(cluster: Cluster, user: User, *, block: bool) -> None:
     """Beside Kubernetes' share, and the same done by the bare commands on the same hosts."""
     near = storage_class(f"near-{user.namespace}", {"storageHost": STORAGE})
     bare = Bare(cluster, tgtd_socket="/run/csi-lvm-iscsi/tgtd/socket")
@@ -55,7 +58,10 @@ def test_what_of_the_time_is_ours(cluster: Cluster, user: User) -> None:
     bare.run("create", STAYS)
     try:
         rounds = [
-            (_our_round(cluster, user, near["metadata"]["name"]), _bare_round(bare, STAYS + number))
+            (
+                _our_round(cluster, user, near["metadata"]["name"], block=block),
+                _bare_round(bare, STAYS + number, "mount" if block else "format_and_mount"),
+            )
             for number in range(1, 1 + ROUNDS)
         ]
     finally:
@@ -81,7 +87,9 @@ class Share(NamedTuple):
     verbs: str
 
 
-def _our_round(cluster: Cluster, user: User, storage_class_name: str) -> dict[str, Share]:
+def _our_round(
+    cluster: Cluster, user: User, storage_class_name: str, *, block: bool
+) -> dict[str, Share]:
     """A claim and a pod of it, there and away again."""
     calls = Calls(cluster)
 
@@ -94,23 +102,23 @@ def _our_round(cluster: Cluster, user: User, storage_class_name: str) -> dict[st
         return Share(total, sum(ours.values()), verbs)
 
     def bind() -> None:
-        user.apply(claim("data", block=True, storage_class=storage_class_name))
+        user.apply(claim("data", block=block, storage_class=storage_class_name))
         user.await_bound("data")
 
     def start() -> None:
-        user.apply(pod("app", "data", node="compute-1", block=True))
+        user.apply(pod("app", "data", node="compute-1", block=block))
         user.await_pods("app")
 
     shares = {"PVC -> Bound": share(bind), "pod's attach, mount and start": share(start)}
-    assert user.sh("app", f"blockdev --getsize64 {DEVICE}")
+    assert user.sh("app", f"blockdev --getsize64 {DEVICE}" if block else f"df {DATA}")
     volume = user.volume_of("data")["metadata"]["name"]
     user.delete("pod/app", "pvc/data")
     user.wait("delete", f"pv/{volume}")
     return shares
 
 
-def _bare_round(bare: Bare, number: int) -> dict[str, float]:
-    seconds = {step: bare.run(step, number) for step in ("create", "publish", "stage", "mount")}
+def _bare_round(bare: Bare, number: int, mount: str) -> dict[str, float]:
+    seconds = {step: bare.run(step, number) for step in ("create", "publish", "stage", mount)}
     for step in ("unmount", "unstage", "unpublish", "delete"):
         bare.run(step, number)
     creating = seconds.pop("create")

@@ -25,13 +25,13 @@ def main() -> int:
         directory = Path(f"{cluster.directory}.suite")
         if options.fresh:
             shutil.rmtree(directory, ignore_errors=True)
-        every = specs.every()
+        runs, every = Runs(cluster, directory), specs.every()
         wanted = [spec for spec in every if not specs.why_not_run(spec) and options.only in spec]
-        outcomes = Runs(cluster, directory).run(wanted, lambda text: print(text, flush=True))
-        known = {
-            spec: outcome for spec in every if (outcome := Runs(cluster, directory).known(spec))
-        }
-    conformance.write_section(page.TITLE, page.section(every, known))
+        try:
+            outcomes = runs.run(wanted, lambda text: print(text, flush=True))
+        finally:  # also of a run that is interrupted, and goes on another time
+            known = {spec: outcome for spec in every if (outcome := runs.known(spec))}
+            conformance.write_section(page.TITLE, page.section(every, known))
     bad = [outcome for outcome in outcomes if not outcome.is_good]
     print(f"{len(outcomes)} specs, {len(bad)} failed; logs are in {directory}")
     return 1 if bad else 0
