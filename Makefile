@@ -70,6 +70,7 @@ conformance-kubernetes: install ## All of Kubernetes' own storage tests, an hour
 
 .PHONY: test-chart
 test-chart: install ## The Helm chart: values, renders, and what a real API server says of it
+	@$(PY) -m tests.e2e.lab.prerequisites
 	@$(PY) -m tests.e2e.lab.kubernetes.builds helm etcd kube-apiserver kubectl
 	$(PY) -m pytest tests/chart
 

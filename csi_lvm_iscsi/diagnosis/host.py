@@ -117,6 +117,15 @@ class Host:
         """Whether systemd is the init system (sd_booted(3))."""
         return (self.root / "run/systemd/system").is_dir()
 
+    @property
+    def in_container(self) -> bool:
+        """Whether we run in a container on it: in another mount namespace than its process 1."""
+        try:
+            its = (self.root / "proc/1/ns/mnt").readlink()
+            return its != (self.own / "proc/self/ns/mnt").readlink()
+        except OSError:
+            return False
+
     def identity(self) -> dict[str, str]:
         """What must differ between hosts: clones of one image share it."""
         return {

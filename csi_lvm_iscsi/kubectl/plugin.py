@@ -563,7 +563,7 @@ def _doctor(kubectl: Kubectl, asked: argparse.Namespace) -> int:
     ready = [each for each in world.get("pods", ()) if _is_ready(each)]
     asks = [each for each in ready if _role(each) in ("storage", "node")]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        hosts = list(pool.map(lambda pod: _examine(kubectl, pod), asks))
+        hosts = list(pool.map(lambda pod: _examine(kubectl, pod, world), asks))
     hosts.sort(key=lambda host: (host.host, host.role))
     cluster = [*_examine_cluster(world), *_same_facts(hosts)]
     if asked.output == "json":
@@ -601,11 +601,11 @@ def _describe(kind: str, of: Json) -> str:
     return f"kubectl {where}describe {kind} {name_of(of)}"
 
 
-def _examine(kubectl: Kubectl, pod: Json) -> Examined:
+def _examine(kubectl: Kubectl, pod: Json, world: World) -> Examined:
     """Ask the doctor in a role's pod."""
     role, host = _role(pod), text(pod, "spec nodeName")
     doctor = ["csi-lvm-iscsi", "doctor", role, "--output=json"]
-    doctor += [f"--node-id={host}"] if role == "node" else []
+    doctor += [f"--node-id={host}"] if role == "node" else _volume_groups(host, world)
     where = (f"--namespace={text(pod, 'metadata namespace')}", name_of(pod), f"--container={role}")
     try:
         # It exits with 1 where it finds an error: what it printed counts.
@@ -619,6 +619,14 @@ def _examine(kubectl: Kubectl, pod: Json) -> Examined:
     keys = ("check", "level", "found", "fix")  # and what a newer doctor has beside these
     findings = [Finding(*(text(each, key) for key in keys)) for each in several(told, "findings")]
     return Examined(host, role, findings, told.get("facts", {}))
+
+
+def _volume_groups(host: str, world: World) -> list[str]:
+    """Which volume groups of a storage host its doctor is to look at: by itself it would take one
+    of thick volumes that has none yet for a stranger's."""
+    of_host = [each for each in world.get(HOSTS, ()) if name_of(each) == host]
+    groups = [group for each in of_host for group in several(each, "spec volumeGroups")]
+    return [f"--volume-group={text(group, 'name')}" for group in groups]
 
 
 def _same_facts(hosts: Sequence[Examined]) -> Iterator[Finding]:

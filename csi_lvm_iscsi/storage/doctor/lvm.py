@@ -22,6 +22,10 @@ _MAKE = (
     "vgcreate vg0 /dev/DISK && lvcreate --type thin-pool --zero y --extents 90%FREE --name pool "
     "vg0 && lvchange --errorwhenfull y vg0/pool"
 )
+_NOTHING_OURS = (
+    "there is no volume group with volumes or a thin pool on this host; one that is for thick "
+    "volumes, and has none yet, is looked at with --volume-group"
+)
 _VOLUME = (
     *("lv_name", "lv_layout", "lv_tags", "pool_lv", "data_percent", "metadata_percent"),
     *("lv_when_full", "lv_check_needed", "lv_health_status", "lv_metadata_size"),
@@ -76,12 +80,12 @@ class LvmChecks:
         """The volume groups that volumes are in, and their thin pools."""
         groups = self._chosen(await self._groups())
         missing = set(self._named) - {group["vg"][0]["vg_name"] for group in groups}
-        if not groups and not missing:
-            missing = {"with volumes or a thin pool"}
         findings = [
             error("volume group", f"there is no volume group {which} on this host", _MAKE)
             for which in sorted(missing)
         ]
+        if not groups and not missing:
+            findings = [error("volume group", _NOTHING_OURS, _MAKE)]
         for group in groups:
             findings += [_disks(group), _metadata_area(group)]
             for pool in _pools(group):

@@ -17,6 +17,7 @@ _ANSWER_SECONDS = 10.0
 _ISCSI_PORT = 3260
 _OLDEST = (1, 0, 85)
 _START = "tgtd --iscsi portal=127.0.0.1:3299 -t 4"
+_DISABLE = "systemctl disable --now tgt.service"
 _DROP_IN = "/etc/systemd/system/tgt.service.d"
 # Debian's unit loads targets.conf after the start, and deletes all targets before the end.
 _FIX_UNIT = (
@@ -48,11 +49,9 @@ class TgtChecks:
 
     async def daemon(self) -> Sequence[Finding]:
         """It runs, answers, and was started so that its exports can be rebuilt unseen."""
-        if self._host.missing("tgtd") and not self._process():
-            return [error("tgtd", "tgtd not installed", "apt-get install --yes tgt")]
         process = self._process()
         if process is None:
-            return [error("tgtd", "does not run: no volume can be used", self._start())]
+            return [self._absent()]
         try:
             await self._ask(process, Mode.SYSTEM)
         except DriverError as failure:
@@ -75,7 +74,15 @@ class TgtChecks:
                 error(
                     "tgt.service",
                     "enabled, though another tgtd runs: at the next boot both want the same port",
-                    "systemctl disable --now tgt.service",
+                    _DISABLE,
+                )
+            ]
+        if self._host.in_container:
+            return [
+                error(
+                    "tgt.service",
+                    "enabled, though the chart brings a tgtd: both want the same port",
+                    _DISABLE,
                 )
             ]
         if any(
@@ -121,6 +128,21 @@ class TgtChecks:
     def _process(self) -> Process | None:
         return next(iter(self._host.processes("tgtd")), None)
 
+    def _absent(self) -> Finding:
+        """Under the chart, whose image the doctor is in then, the host has no tgtd of its own."""
+        if self._host.in_container:
+            if self._host.role("storage") is None:
+                return ok("tgtd", "does not run yet: the chart brings it")
+            return error(
+                "tgtd",
+                "does not run: no volume can be used. The log of the host's pod csi-lvm-iscsi-tgtd "
+                "tells why",
+                "crictl ps --all --name tgtd",
+            )
+        if self._host.missing("tgtd"):
+            return error("tgtd", "tgtd not installed", "apt-get install --yes tgt")
+        return error("tgtd", "does not run: no volume can be used", self._start())
+
     def _start(self) -> str:
         unit = self._host.has_systemd and (self._host.root / _DROP_IN.lstrip("/")).is_dir()
         return "systemctl start tgt" if unit else _START
@@ -165,7 +187,9 @@ class TgtChecks:
         words = " ".join(process.argv)
         # In the foreground or not it does not matter; SIGTERM does not end it.
         again = f"kill -9 {process.pid}; tail --pid={process.pid} -f /dev/null; {_START}"
-        fix = _FIX_UNIT if self._host.has_systemd else again
+        fix = again
+        if self._host.has_systemd:
+            fix = _DISABLE if self._host.in_container else _FIX_UNIT
         portal = re.search(r"portal=([^ ,]+)", words)
         if portal is None or not _is_local(portal[1]):
             where = portal[1] if portal else f"0.0.0.0:{_ISCSI_PORT}"

@@ -21,6 +21,10 @@ from tests.e2e.lab.kubernetes.cluster import Cluster
 DIRECTORY = Path("/var/tmp/csi-lvm-iscsi-demo-kubernetes")
 # What `kubectl get` shows by itself is wider than the screen.
 CLAIM_COLUMNS = "NAME:.metadata.name,STATUS:.status.phase,VOLUME:.spec.volumeName"
+VOLUME_COLUMNS = (
+    "NAME:.metadata.name,CAPACITY:.spec.capacity.storage,STATUS:.status.phase,"
+    "CLAIM:.spec.claimRef.name"
+)
 ATTACHMENT_COLUMNS = "PV:.spec.source.persistentVolumeName,NODE:.spec.nodeName,OK:.status.attached"
 SENTENCE = "what was written before the move"
 WHERE_NEXT = """
@@ -86,6 +90,7 @@ class Story(Told):
         pod, node = self._pod()
         self.shell(pod, f"echo {SENTENCE} >{DATA}/file; sync; df -h {DATA}")
         self.kubectl("get", "pvc", "--output=custom-columns=" + CLAIM_COLUMNS)
+        self.kubectl("get", "pv", "--output=custom-columns=" + VOLUME_COLUMNS)
         self.kubectl("get", "volumeattachments", "--output=custom-columns=" + ATTACHMENT_COLUMNS)
         ((volume, storage),) = logical_volumes(self.cluster).items()
         self.screen.say("On the storage host the volume is a logical volume and an iSCSI target.")

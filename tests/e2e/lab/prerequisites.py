@@ -37,7 +37,9 @@ GUEST_PACKAGES = (
 )  # fmt: skip
 GUEST_KERNEL = "linux-image-cloud-amd64"
 """It depends on the package of the newest kernel."""
-GUEST_FILES = Path("/var/cache/csi-lvm-iscsi-lab/guest")
+CACHE = Path(os.environ.get("LAB_CACHE") or "/var/cache/csi-lvm-iscsi-lab")
+"""What takes long to make is kept there, for all labs."""
+GUEST_FILES = CACHE / "guest"
 """What these packages have, unpacked and not installed: the hosts of a lab that comes up meanwhile
 see the builder's root, so its programs and libraries must not change under them."""
 

@@ -1,4 +1,4 @@
-"""What the recordings of the lab do not show: hangs, other users, other hosts."""
+"""What the recordings of the lab do not show: hangs, other users."""
 
 import asyncio
 import json
@@ -17,8 +17,6 @@ from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.model.findings import Finding, Level, error, ok
 from csi_lvm_iscsi.node.doctor import iscsi
 from csi_lvm_iscsi.node.doctor.bystanders import BystanderChecks
-from csi_lvm_iscsi.storage.doctor import tgt
-from csi_lvm_iscsi.storage.tgt.socket import SOCKET, ManagementSocket
 from tests.boundary import Player
 
 MIB = 1 << 20
@@ -26,45 +24,6 @@ MIB = 1 << 20
 
 def host_of(root: Path, **parts: object) -> Host:
     return Host(ProcessRunner(), root=root, own=root, **parts)  # type: ignore[arg-type]
-
-
-async def test_a_tgtd_that_does_not_answer_is_found_in_bounded_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tgt, "_ANSWER_SECONDS", 0.1)
-    process = tmp_path / "proc" / "77"
-    process.mkdir(parents=True)
-    (process / "comm").write_text("tgtd\n")
-    (process / "cmdline").write_text("tgtd\0-f\0")
-    (process / "stat").write_text("77 (tgtd) S 1")
-    silent = asyncio.Event()
-
-    async def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await silent.wait()
-        writer.close()
-
-    server = await asyncio.start_unix_server(accept, tmp_path / "socket")
-    found = tgt.TgtChecks(host_of(tmp_path), ManagementSocket(tmp_path / "socket"))
-    (finding,) = await found.daemon()
-    assert finding.level is Level.ERROR
-    assert finding.fix == "kill -9 77"
-    assert list(await found.portals()) == []
-    silent.set()
-    server.close()
-    await server.wait_closed()
-
-
-def test_tgtd_is_asked_where_it_runs_also_in_a_container_of_its_own(tmp_path: Path) -> None:
-    """Asked elsewhere it did not answer, and the fix was to kill it."""
-    assert tgt.management_socket(host_of(tmp_path)) == SOCKET
-    process = tmp_path / "proc" / "77"
-    own = process / "root" / "run" / "tgtd" / "socket.0"
-    own.parent.mkdir(parents=True)
-    (process / "comm").write_text("tgtd\n")
-    (process / "stat").write_text("77 (tgtd) S 1")
-    assert tgt.management_socket(host_of(tmp_path)) == SOCKET
-    own.touch()
-    assert tgt.management_socket(host_of(tmp_path)) == own
 
 
 async def test_a_check_that_hangs_or_fails_is_a_finding_and_the_others_are_made(
@@ -186,44 +145,6 @@ async def test_a_portal_is_reached_or_the_reason_told() -> None:
     await server.wait_closed()
     assert await host.reach(f"127.0.0.1:{port}") != ""
     assert await host.reach("no portal") != ""
-
-
-# What `systemctl show` tells of Debian's unit: a line for each command, of one name. Written by
-# hand after systemctl(1): the lab has no systemd.
-DEBIANS_UNIT = """\
-MainPID=77
-ActiveState=active
-UnitFileState=enabled
-ExecStartPost={ path=/usr/sbin/tgt-admin ; argv[]=/usr/sbin/tgt-admin -e -c /etc/tgt/targets.conf }
-ExecStartPost={ path=/usr/sbin/tgtadm ; argv[]=/usr/sbin/tgtadm --op update --mode sys }
-ExecStop={ path=/usr/sbin/tgt-admin ; argv[]=/usr/sbin/tgt-admin --offline ALL }
-ExecStop={ path=/usr/sbin/tgtadm ; argv[]=/usr/sbin/tgtadm --op delete --mode system }
-"""
-
-
-@pytest.mark.parametrize(
-    ("shown", "level", "fix"),
-    [
-        (DEBIANS_UNIT, Level.WARNING, "systemctl daemon-reload && systemctl restart tgt"),
-        (DEBIANS_UNIT.replace("77", "0"), Level.ERROR, "systemctl disable --now tgt.service"),
-        (DEBIANS_UNIT.replace("tgt-admin", "true"), Level.OK, ""),
-        ("LoadState=not-found\nActiveState=inactive\n", Level.OK, ""),
-    ],
-)
-async def test_debians_unit_of_tgtd_is_told(
-    tmp_path: Path, shown: str, level: Level, fix: str
-) -> None:
-    (tmp_path / "run" / "systemd" / "system").mkdir(parents=True)
-    process = tmp_path / "proc" / "77"
-    process.mkdir(parents=True)
-    (process / "comm").write_text("tgtd\n")
-    (process / "stat").write_text("77 (tgtd) S 1")
-    command = {"run": ["systemctl", "show", "tgt.service"], "where": "host", "code": 0}
-    player = Player([{**command, "stdout": shown, "stderr": ""}])
-    found = tgt.TgtChecks(Host(player, root=tmp_path), player)
-    (finding,) = await found.unit()
-    assert finding.level is level
-    assert fix in finding.fix
 
 
 async def test_an_iscsid_that_hangs_in_the_kernel_is_found(

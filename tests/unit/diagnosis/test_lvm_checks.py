@@ -75,6 +75,16 @@ async def test_each_volume_group_that_was_named_is_looked_for(tmp_path: Path) ->
     assert "other" in findings[0].found
 
 
+async def test_a_host_of_thick_volumes_that_has_none_yet_is_fine_when_its_group_is_named(
+    tmp_path: Path,
+) -> None:
+    (unnamed,) = await LvmChecks(reporting(tmp_path, {}), []).volume_groups()
+    assert unnamed.level is Level.ERROR
+    assert "--volume-group" in unnamed.found
+    named = await LvmChecks(reporting(tmp_path, {}), ["vg0"]).volume_groups()
+    assert {each.level for each in named} == {Level.OK}
+
+
 async def test_a_metadata_area_that_fills_and_lost_disks_are_told(tmp_path: Path) -> None:
     state = {"vg_mda_free": "52224", "vg_missing_pv_count": "1"}
     disks, area = await LvmChecks(reporting(tmp_path, state), ["vg0"]).volume_groups()

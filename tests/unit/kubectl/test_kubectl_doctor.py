@@ -99,6 +99,28 @@ def test_it_asks_each_role_in_its_pod(healthy: Workstation) -> None:
     ) in calls
 
 
+def test_a_storage_host_is_asked_about_the_volume_groups_of_its_storage_node(
+    healthy: Workstation,
+) -> None:
+    """By itself its doctor does not find one of thick volumes that has none yet."""
+    several = storage_node("storage-1")
+    several["spec"]["volumeGroups"].append({"name": "vg1", "uuid": "another"})
+    healthy.has(plugin.HOSTS, several, storage_node("storage-2"))
+    healthy.run("doctor")
+    assert asked_of_storage(healthy) == ["--volume-group=vg0", "--volume-group=vg1"]
+
+
+def test_a_storage_host_without_a_storage_node_is_asked_all_the_same(healthy: Workstation) -> None:
+    healthy.lacks(plugin.HOSTS)
+    healthy.run("doctor")
+    assert asked_of_storage(healthy) == []
+
+
+def asked_of_storage(desk: Workstation) -> list[str]:
+    (call,) = [call for call in desk.calls("exec") if "storage" in call]
+    return call[call.index("--output=json") + 1 :]
+
+
 def test_the_findings_of_hosts_and_their_fixes(healthy: Workstation) -> None:
     hears(healthy, "storage-1", "storage", FINE, ZERO, TGTD)
     ran = healthy.run("doctor")

@@ -40,6 +40,17 @@ def test_two_labs_do_not_make_the_same_at_once(tmp_path: Path) -> None:
     second.stdout.close()
 
 
+def test_all_that_is_kept_is_in_the_cache_that_is_asked_for(tmp_path: Path) -> None:
+    """What the guest needs was kept in the usual one."""
+    script = (
+        "from tests.e2e.lab import prerequisites as p; from tests.e2e.lab.kubernetes import builds;"
+        "print(p.GUEST_FILES, builds.BIN, builds.KUBEVIRT_BIN)"
+    )
+    environment = {**os.environ, "LAB_CACHE": str(tmp_path)}
+    said = subprocess.check_output([sys.executable, "-c", script], env=environment, text=True)
+    assert all(Path(each).is_relative_to(tmp_path) for each in said.split()), said
+
+
 def _maker(cache: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", MAKER],

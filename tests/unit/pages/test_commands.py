@@ -111,3 +111,13 @@ def test_whoever_installs_it_has_built_the_image() -> None:
         for verb in ("build", "push"):
             (command,) = [each for each in commands if each.startswith(f"docker {verb} ")]
             assert f"{repository}:{version}" in command.split(), page
+
+
+def test_whoever_installs_it_lets_its_pods_in() -> None:
+    """A cluster that enforces another level refuses them in a namespace without the label."""
+    label = "kubectl label namespace csi-lvm-iscsi pod-security.kubernetes.io/enforce=privileged"
+    for page in (ROOT / "README.md", ROOT / "docs/install.md"):
+        commands = [each.partition("#")[0].strip() for each in lines_of_commands(page)]
+        (install,) = [each for each in commands if each.startswith("helm install ")]
+        assert "--create-namespace" not in install, page
+        assert commands.index(label) < commands.index(install), page

@@ -6,7 +6,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-from tests.unit.pages.reading import CHART, PAGES, ROOT, by_name, prose
+from tests.unit.pages.reading import CHART, PAGES, ROOT, by_name, prose, spans
 
 
 @cache
@@ -27,6 +27,24 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert other.exists(), target
         if anchor:
             assert anchor in _anchors(other), target
+
+
+@by_name(PAGES)
+def test_files_of_the_repository_that_are_named_are_there(page: Path) -> None:
+    words = [word for span in spans(page) for word in span.split()]
+    named = [each for each in words if re.fullmatch(r"(csi_lvm_iscsi|deploy|tests)/[\w./-]+", each)]
+    assert [each for each in named if not (ROOT / each).exists()] == []
+
+
+def test_every_target_that_tests_is_told() -> None:
+    targets = re.findall(r"^(test[a-z-]*|conformance[a-z-]*):", _read("Makefile"), re.MULTILINE)
+    assert len(targets) > 5
+    told = f"{_read('CONTRIBUTING.md')}{_read('README.md')}"
+    assert [each for each in targets if not re.search(rf"make {each}\b(?!-)", told)] == []
+
+
+def _read(name: str) -> str:
+    return (ROOT / name).read_text()
 
 
 def test_every_page_is_in_the_readme() -> None:

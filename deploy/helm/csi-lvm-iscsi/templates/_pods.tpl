@@ -117,6 +117,7 @@ terminationGracePeriodSeconds: 60
   hostPath:
     path: /run/udev
     type: Directory
+# Disks are scanned for, read anew and removed by writing there.
 - name: sys
   hostPath:
     path: /sys

@@ -11,7 +11,6 @@ import contextlib
 import fcntl
 import functools
 import hashlib
-import os
 import re
 import shutil
 import subprocess
@@ -23,8 +22,8 @@ from typing import NamedTuple
 
 from tests.e2e.lab import go
 from tests.e2e.lab.errors import LabError
+from tests.e2e.lab.prerequisites import CACHE
 
-CACHE = Path(os.environ.get("LAB_CACHE") or "/var/cache/csi-lvm-iscsi-lab")
 MODULES = Path(__file__).with_name("modules")
 SNAPSHOTTER = "github.com/kubernetes-csi/external-snapshotter"
 

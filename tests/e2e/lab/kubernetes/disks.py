@@ -13,8 +13,8 @@ from pathlib import Path
 from tests.e2e.lab.host import Host, make_system_disk
 from tests.e2e.lab.kubernetes import archive as images
 from tests.e2e.lab.kubernetes import builds, nodes
-from tests.e2e.lab.kubernetes.builds import CACHE
 from tests.e2e.lab.lab import Lab
+from tests.e2e.lab.prerequisites import CACHE
 
 DISKS = CACHE / "kubernetes" / "disks"
 SIZE_MIB = 16 * 1024

@@ -9,8 +9,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.e2e.lab.kubernetes.builds import CACHE
 from tests.e2e.lab.kubernetes.product import CERTIFICATES, mirror, run
+from tests.e2e.lab.prerequisites import CACHE
 
 DIRECTORY = CACHE / "kubevirt"
 SUITE = "trixie"
