@@ -195,6 +195,17 @@ def _attached(world: World, entry: Volume, decided: Decision) -> Decision:
             f" But the claim {world.lost_claim}: the machine keeps the volume until it is "
             "detached or stops, and then cannot start with it. Delete this VolumeHotplug."
         )
-    for each in world.running.troubles if world.running else ():
-        message += f" {quotes.in_words(each)}"
-    return decided.told(Phase.ATTACHED, reason, message)
+    return decided.told(Phase.ATTACHED, reason, message + _troubles(world))
+
+
+def _troubles(world: World) -> str:
+    """What is wrong with a machine that has the volume."""
+    running = world.running
+    if running is None:
+        return ""
+    if running.not_ready and not running.troubles:
+        return (
+            f" But KubeVirt says that the machine is not ready ({running.not_ready}): see whether "
+            f"its node is, with kubectl get node {running.node}"
+        )
+    return "".join(f" {quotes.in_words(each)}" for each in running.troubles)

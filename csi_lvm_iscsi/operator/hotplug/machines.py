@@ -150,6 +150,8 @@ class Instance:
     volumes: tuple[Volume, ...]
     statuses: tuple[VolumeStatus, ...]
     troubles: tuple[Told, ...]
+    not_ready: str
+    """Why its guest may be out of reach, though it runs; else empty."""
 
     @classmethod
     def of(cls, found: Object) -> "Instance":
@@ -164,6 +166,7 @@ class Instance:
             volumes=_volumes(spec),
             statuses=tuple(_status(each) for each in status.get("volumeStatus") or ()),
             troubles=_troubles("VirtualMachineInstance", status, _TROUBLES_OF_INSTANCES),
+            not_ready=_not_ready(status),
         )
 
     @property
@@ -216,6 +219,8 @@ def _status(found: Object) -> VolumeStatus:
 
 _TROUBLES_OF_MACHINES: Mapping[str, str] = {"Failure": "True"}
 _TROUBLES_OF_INSTANCES: Mapping[str, str] = {"Paused": "True", "Synchronized": "False"}
+_STARTS = ("GuestNotRunning", "PodNotExists")
+"""Why an instance is not ready that starts: this is said of it for a moment yet when it runs."""
 
 
 def _troubles(kind: str, status: Object, bad: Mapping[str, str]) -> tuple[Told, ...]:
@@ -229,6 +234,17 @@ def _troubles(kind: str, status: Object, bad: Mapping[str, str]) -> tuple[Told, 
         for each in conditions
         if bad.get(each["type"]) == each["status"]
     )
+
+
+def _not_ready(status: Object) -> str:
+    """KubeVirt copies this condition from the virt-launcher pod (pkg/virt-controller/watch/vmi:
+    syncReadyConditionFromPod), where Kubernetes turns it to False without a word of its own when
+    the node does not answer (pkg/controller/util/node: MarkPodsNotReady)."""
+    conditions: Iterable[Object] = status.get("conditions") or ()
+    ready = next((each for each in conditions if each["type"] == "Ready"), {})
+    if ready.get("status") != "False" or ready.get("reason") in _STARTS:
+        return ""
+    return ready.get("message") or "its virt-launcher pod is not"
 
 
 def _bytes(quantity: str) -> int:

@@ -158,6 +158,24 @@ def test_before_the_machine_has_it(
     assert (decided.action is Action.ADD) == (reason == "Requested")
 
 
+@pytest.mark.parametrize(
+    ("condition", "told"),
+    [
+        ({"status": "True"}, ""),
+        ({"status": "False"}, "its virt-launcher pod is not"),
+        ({"status": "False", "message": "virt-launcher pod is terminating"}, "is terminating"),
+        # Of a machine that starts, which was not ready before.
+        ({"status": "False", "reason": "GuestNotRunning", "message": "not reported"}, ""),
+    ],
+)
+def test_a_machine_that_is_not_ready_though_it_runs(condition: dict[str, str], told: str) -> None:
+    status = {"phase": "Running", "conditions": [{"type": "Ready", **condition}]}
+    metadata = {"name": "c2", "namespace": "default"}
+    found = Instance.of({"metadata": metadata, "spec": {}, "status": status})
+    assert told in found.not_ready
+    assert bool(told) == bool(found.not_ready)
+
+
 def test_a_deletion_ends_at_once_where_there_is_nothing_to_take_out() -> None:
     deleted = replace(WORLD, hotplug=hotplug(deleted=True))
     for world in (deleted, replace(deleted, machine=None), replace(deleted, claim=None)):

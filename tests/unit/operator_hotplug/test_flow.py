@@ -264,6 +264,20 @@ async def test_a_node_that_is_gone_is_told(scene: Scene) -> None:
     assert "is no more in the cluster" in scene.condition("data")["message"]
 
 
+async def test_a_node_that_fails_under_an_attached_machine_is_told(scene: Scene) -> None:
+    """Without asking for the node: KubeVirt says it of the machine."""
+    await attached(scene)
+    path = scene.virt.path("virtualmachineinstances", "c2", "status")
+    for status, is_told in (("True", False), ("False", True), ("True", False)):
+        await scene.api.merge(
+            path, {"status": {"conditions": [{"type": "Ready", "status": status}]}}
+        )
+        await scene.settle(["c2"], rounds=2)
+        assert (phase(scene), reason(scene)) == ("Attached", "Attached")
+        message = scene.condition("data")["message"]
+        assert message.endswith("kubectl get node node-1") == is_told, message
+
+
 async def test_a_duplicate_of_the_same_second_does_not_take_the_disk_for_its_own(
     scene: Scene,
 ) -> None:
