@@ -248,8 +248,11 @@ async def test_a_claim_that_is_deleted_is_told(scene: Scene) -> None:
     await scene.settle(["c2"], rounds=2)
     assert (phase(scene), reason(scene)) == ("Attached", "Attached")
     assert "the claim is not there:" in scene.condition("data")["message"]
+    unmet = scene.condition("data", "Prechecked")
+    assert (unmet["status"], unmet["reason"]) == ("False", "ClaimNotFound")
     await set_strategy(scene, "Halted")
     assert (phase(scene), reason(scene)) == ("Waiting", "ClaimNotFound")
+    assert scene.condition("data", "Prechecked")["status"] == "False"
     await scene.api.delete(f"{HOTPLUGS}/data")
     await scene.settle(["c2"], rounds=4)
     assert (scene.hotplugs(), scene.entries("c2")) == ({}, [])

@@ -112,6 +112,19 @@ async def test_a_machine_that_is_deleted_ends_it(scene: Scene) -> None:
     assert scene.hotplugs() == {}
 
 
+async def test_a_machine_that_is_being_deleted_is_told(scene: Scene) -> None:
+    await attached(scene)
+    await scene.api.delete(scene.virt.path("virtualmachines", "c2"))
+    await scene.settle([], rounds=2)
+    assert (phase(scene), reason(scene)) == ("Attached", "Attached")
+    assert "But VirtualMachine c2 is being deleted" in scene.condition("data")["message"]
+    assert scene.condition("data", "Prechecked")["reason"] == "VirtualMachineDeleting"
+    await scene.virt.control("c2")
+    await scene.settle([], rounds=2)
+    assert (phase(scene), reason(scene)) == ("Pending", "VirtualMachineDeleting")
+    assert "virtctl start" not in scene.condition("data")["message"]
+
+
 async def test_a_node_that_is_gone_ends_it(scene: Scene) -> None:
     await attached(scene)
     scene.virt.held.add("data")
