@@ -232,7 +232,7 @@ def _troubles(world: World) -> str:
         return ""
     if running.not_ready and not running.troubles:
         return (
-            f" But KubeVirt says that the machine is not ready ({running.not_ready}): see whether "
-            f"its node is, with kubectl get node {running.node}"
+            f" But KubeVirt says that the machine is not ready ({running.not_ready}). See whether "
+            f"its node is: kubectl get node {running.node}"
         )
     return "".join(f" {quotes.in_words(each)}" for each in running.troubles)

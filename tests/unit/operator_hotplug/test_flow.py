@@ -173,6 +173,17 @@ async def test_what_the_driver_said_is_quoted(scene: Scene) -> None:
     assert (phase(scene), reason(scene)) == ("Attached", "Attached")
 
 
+async def test_a_kubevirt_that_is_down_is_quoted(scene: Scene) -> None:
+    await scene.set_available(available=False)
+    await scene.hotplug("data", "data", "c2")
+    await scene.settle([], rounds=4)
+    assert (phase(scene), reason(scene)) == ("Attaching", "AttachFailing")
+    assert scene.condition("data")["message"] == "KubeVirt: virt-controller is down"
+    await scene.set_available(available=True)
+    await scene.settle(["c2"], rounds=12)
+    assert phase(scene) == "Attached"
+
+
 async def test_an_edit_of_others_in_between_is_kept(scene: Scene) -> None:
     await scene.hotplug("data", "data", "c2")
     await scene.watch()

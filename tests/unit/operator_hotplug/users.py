@@ -53,9 +53,11 @@ class Users:
             await self.api.create(PODS_OF_KUBEVIRT, made)
         await self.set_available(available=True)
 
-    async def set_available(self, *, available: bool, down: Iterable[str] = PARTS) -> None:
-        """KubeVirt says of itself whether it is available. If not, the pods of these parts are not
-        ready."""
+    async def set_available(self, *, available: bool, down: Iterable[str] | None = None) -> None:
+        """KubeVirt says of itself whether it is available. The pods of these parts are not ready:
+        where it is not and none are named, all."""
+        if down is None:
+            down = () if available else PARTS
         now = self.now.strftime("%Y-%m-%dT%H:%M:%SZ")
         condition = {
             "type": "Available",
@@ -66,8 +68,7 @@ class Users:
         path = f"{GROUP}/namespaces/kubevirt/kubevirts/kubevirt/status"
         await self.api.merge(path, {"status": {"conditions": [condition]}})
         for part in PARTS:
-            is_ready = available or part not in down
-            ready = {"type": "Ready", "status": str(is_ready), "lastTransitionTime": now}
+            ready = {"type": "Ready", "status": str(part not in down), "lastTransitionTime": now}
             path = f"{PODS_OF_KUBEVIRT}/{part}/status"
             await self.api.merge(path, {"status": {"conditions": [ready]}})
 
