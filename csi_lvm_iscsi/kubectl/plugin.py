@@ -332,6 +332,13 @@ def _words(hotplug: Json) -> str:
     return ": ".join(filter(None, (phase, "; ".join(reasons))))
 
 
+# Of these the operator lets go, and the disk stays (operator/hotplug/detaching.py).
+_LEFT = {
+    "AttachedByOthers": "somebody else attached it, in another way",
+    "PartOfVirtualMachine": "it is part of the VM",
+}
+
+
 def _detach(kubectl: Kubectl, asked: argparse.Namespace) -> int:
     found, _ = _those_of(kubectl, asked)
     if not found:
@@ -342,10 +349,15 @@ def _detach(kubectl: Kubectl, asked: argparse.Namespace) -> int:
             kubectl.ask("patch", HOTPLUGS, name_of(each), "--type=merge", force)
         kubectl.ask("delete", HOTPLUGS, name_of(each), "--wait=false", "--ignore-not-found")
         print(f"VolumeHotplug {name_of(each)} deleted: it goes when the volume is detached")
+    left = ""
     for each in found if asked.wait else ():
-        for _ in _told(kubectl.states(each, asked.timeout)):
-            pass
-    if found and asked.wait:
+        last = each
+        for state in _told(kubectl.states(each, asked.timeout)):
+            last = state
+        left = left or _LEFT.get(text(condition(last, "Attached"), "reason"), "")
+    if left:
+        print(f"{asked.claim} stays in {asked.vm}: {left}")
+    elif found and asked.wait:
         print(f"{asked.claim} is detached from {asked.vm}")
     return 0
 

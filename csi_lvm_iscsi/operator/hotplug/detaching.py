@@ -27,6 +27,10 @@ virt-api 60 seconds (--request-timeout), and virt-api then patches the machine w
 caller is still there (pkg/virt-api/rest/volumes.go: context.Background()), which takes 60 at most,
 too."""
 
+_LEFT = {
+    Whose.OTHERS: (Reason.ATTACHED_BY_OTHERS, "somebody else attached it, in another way"),
+    Whose.MACHINES: (Reason.PART_OF_MACHINE, "it is part of the machine"),
+}
 _AWAY_SECONDS = 60.0
 """So long a KubeVirt is waited for that says itself that it does not work, while what is needed of
 it is down."""
@@ -157,12 +161,23 @@ def _let_go(world: World) -> Decision:
     """The machine does not ask for it any more. The guest may still have it."""
     running, asked, left = world.running, world.asked_of_instance, world.left
     if running is None or not (asked or left):
-        return _unless_late(world, _finished("The volume is out of the machine."))
+        return _unless_late(world, _left_there(world))
     if world.node_is_gone:
         message = f"Node {running.node}, where the machine ran, is gone."
         return _finished(message, f"{message} If it runs still, its guest may have the disk.")
     name = asked.name if asked else left.name if left else ""
     return _awaited(world, _held(world, running, name))
+
+
+def _left_there(world: World) -> Decision:
+    """It ends, and what is not ours stays in the machine."""
+    finished, entry = _finished("The volume is out of the machine."), world.entry
+    if entry is None:
+        return finished
+    reason, why = _LEFT[world.whose(entry)]
+    hotplug = world.hotplug
+    message = f"Claim {hotplug.claim} stays in machine {hotplug.machine}: {why}."
+    return finished.told(finished.phase, reason, message)
 
 
 def _awaited(world: World, decided: Decision) -> Decision:

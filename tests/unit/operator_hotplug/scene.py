@@ -197,6 +197,11 @@ class Scene(Users):
     def events(self) -> list[str]:
         return [each["reason"] for key, each in self.api.objects.items() if key[2] == "events"]
 
+    def last_event(self) -> tuple[str, str]:
+        """Its reason and its words."""
+        *_, last = (each for key, each in self.api.objects.items() if key[2] == "events")
+        return last["reason"], last["message"]
+
     def entries(self, machine: str) -> list[tuple[str, str]]:
         """The hot-pluggable volumes that a machine asks for: claim and serial number."""
         key = (GROUP, NAMESPACE, "virtualmachines", machine)

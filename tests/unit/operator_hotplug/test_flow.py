@@ -82,6 +82,10 @@ async def test_what_others_attached_is_told_and_left(scene: Scene) -> None:
     assert scene.hotplugs() == {}
     assert scene.entries("c2") == [("data", "")]
     assert scene.taken_out == []
+    assert scene.last_event() == (
+        "AttachedByOthers",
+        "Claim data stays in machine c2: somebody else attached it, in another way.",
+    )
 
 
 async def test_what_the_instance_alone_has_is_told_and_left(scene: Scene) -> None:
@@ -113,6 +117,10 @@ async def test_a_part_of_the_machine_is_told_and_left(scene: Scene) -> None:
     await scene.api.delete(f"{HOTPLUGS}/root")
     await scene.settle(["c2"], rounds=3)
     assert scene.hotplugs() == {}
+    assert scene.last_event() == (
+        "PartOfVirtualMachine",
+        "Claim root-c2 stays in machine c2: it is part of the machine.",
+    )
 
 
 async def test_the_second_of_two_says_so_and_takes_over(scene: Scene) -> None:
