@@ -45,14 +45,26 @@ class Request:
     """A request of KubeVirt's subresources that virt-controller has not yet worked on
     (`status.volumeRequests`)."""
 
-    adds: bool
     name: str
     """Of the volume."""
 
-    claim: str
-    """Of a volume to add."""
+    volume: Volume | None
+    """That it adds; None where it takes one out."""
 
-    serial: str
+    @property
+    def adds(self) -> bool:
+        """Whether it adds one."""
+        return self.volume is not None
+
+    @property
+    def claim(self) -> str:
+        """Of the volume to add; else empty."""
+        return self.volume.claim if self.volume else ""
+
+    @property
+    def serial(self) -> str:
+        """Of the volume to add; else empty."""
+        return self.volume.serial if self.volume else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +115,11 @@ class VirtualMachine:
             requests=tuple(_request(each) for each in status.get("volumeRequests") or ()),
             troubles=_troubles("VirtualMachine", status, _TROUBLES_OF_MACHINES),
         )
+
+    @property
+    def to_add(self) -> tuple[Volume, ...]:
+        """What requests are to add to it."""
+        return tuple(each.volume for each in self.requests if each.volume)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,11 +213,11 @@ def _volume(volume: Object, disk: Object) -> Volume:
 
 def _request(found: Object) -> Request:
     if removal := found.get("removeVolumeOptions"):
-        return Request(adds=False, name=removal["name"], claim="", serial="")
+        return Request(name=removal["name"], volume=None)
     adding = found["addVolumeOptions"]
     source = adding.get("volumeSource") or {}
     volume = _volume({**source, "name": adding["name"]}, adding.get("disk") or {})
-    return Request(adds=True, name=adding["name"], claim=volume.claim, serial=volume.serial)
+    return Request(name=adding["name"], volume=volume)
 
 
 def _status(found: Object) -> VolumeStatus:

@@ -151,11 +151,16 @@ def _of_instance(world: World) -> Iterator[Finding]:
 
 def _of_ports(world: World, instance: Instance) -> Iterator[Finding]:
     ports = _PORTS_LARGE if instance.memory_bytes > _LARGE_BYTES else _PORTS
-    taken = [
-        each.name
-        for each in instance.volumes
-        if each.is_hotpluggable and each.bus == "virtio" and each.claim != world.hotplug.claim
-    ]
+    # What the machine asks for and KubeVirt has not yet passed on takes one in a moment.
+    machine = world.machine
+    asked = (*machine.volumes, *machine.to_add) if machine else ()
+    taken = sorted(
+        {
+            each.name
+            for each in (*instance.volumes, *asked)
+            if each.is_hotpluggable and each.bus == "virtio" and each.claim != world.hotplug.claim
+        }
+    )
     if len(taken) >= ports:
         yield Finding(
             Reason.NO_FREE_PORT,

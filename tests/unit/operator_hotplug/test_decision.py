@@ -21,7 +21,7 @@ from csi_lvm_iscsi.operator.hotplug.objects import (
 )
 from csi_lvm_iscsi.operator.hotplug.ways import Way
 from csi_lvm_iscsi.operator.hotplug.world import Action, World, volume_name
-from tests.unit.operator_hotplug.kubevirt import kubevirt_object, machine_object
+from tests.unit.operator_hotplug.kubevirt import apply_request, kubevirt_object, machine_object
 from tests.unit.operator_hotplug.users import attachment
 
 NOW = dt.datetime(2026, 11, 28, tzinfo=dt.UTC)
@@ -62,6 +62,26 @@ def machine(**spec: Any) -> VirtualMachine:  # noqa: ANN401
     found["metadata"] |= {"namespace": "default", "resourceVersion": "7"}
     found["spec"] |= spec
     return VirtualMachine.of(found)
+
+
+def with_virtio(has: tuple[str, ...], requested: tuple[str, ...]) -> VirtualMachine:
+    """A machine with hot-pluggable virtio volumes, and requests for more."""
+    found = machine_object("c2")
+    found["metadata"] |= {"namespace": "default", "resourceVersion": "7"}
+    options = [
+        {
+            "name": each,
+            "disk": {"disk": {"bus": "virtio"}},
+            "volumeSource": {
+                "persistentVolumeClaim": {"claimName": f"of-{each}", "hotpluggable": True}
+            },
+        }
+        for each in (*has, *requested)
+    ]
+    for each in options[: len(has)]:
+        apply_request(found["spec"]["template"]["spec"], {"addVolumeOptions": each})
+    requests = [{"addVolumeOptions": each} for each in options[len(has) :]]
+    return VirtualMachine.of({**found, "status": {"volumeRequests": requests}})
 
 
 def instance(*virtio: str, memory: str = "1Gi", node: str = "node-1") -> Instance:
@@ -140,6 +160,27 @@ ELSEWHERE = (VolumeAttachment.of(attachment("pv-data", "node-2")),)
             "Failed",
             "NoFreePort",
             "Use `bus: scsi`",
+        ),
+        # Of several at once the instance has none yet.
+        (
+            {
+                "hotplug": hotplug(bus="virtio"),
+                "machine": with_virtio(("a", "b"), requested=("b", "c")),
+                "instance": instance("a"),
+            },
+            "Failed",
+            "NoFreePort",
+            "3 are taken (a, b, c)",
+        ),
+        (
+            {
+                "hotplug": hotplug(bus="virtio"),
+                "machine": with_virtio(("a",), requested=("b",)),
+                "instance": instance("a"),
+            },
+            "Attaching",
+            "Requested",
+            "asked",
         ),
         (
             {"hotplug": hotplug(bus="virtio"), "instance": instance("a", "b", "c", memory="4Gi")},
