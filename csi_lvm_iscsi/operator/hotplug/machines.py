@@ -82,6 +82,10 @@ class VirtualMachine:
     """`updateVolumesStrategy: Migration`, under which KubeVirt does not hot-plug what is edited
     (pkg/storage/hotplug/hotplug.go)."""
 
+    disables_hotplug: bool
+    """`disableHotplug`, with which KubeVirt gives it neither a SCSI controller nor the directory
+    for what is hot-plugged (pkg/virt-controller/services/template.go)."""
+
     status: str
     """As KubeVirt prints it."""
 
@@ -102,12 +106,14 @@ class VirtualMachine:
         """Read an object."""
         metadata, spec, status = found["metadata"], found["spec"], found.get("status", {})
         template = spec["template"].get("spec", {})
-        disks = template.get("domain", {}).get("devices", {}).get("disks")
+        devices = template.get("domain", {}).get("devices", {})
+        disks = devices.get("disks")
         return cls(
             key=key_of(found),
             version=metadata["resourceVersion"],
             deleted="deletionTimestamp" in metadata,
             migrates_volumes=spec.get("updateVolumesStrategy") == "Migration",
+            disables_hotplug=devices.get("disableHotplug", False),
             status=status.get("printableStatus", ""),
             volumes=_volumes(template),
             has_volumes=template.get("volumes") is not None,
@@ -164,6 +170,9 @@ class Instance:
     memory_bytes: int
     """Of the guest; 0 where it is not told."""
 
+    disables_hotplug: bool
+    """As its machine did when it started."""
+
     volumes: tuple[Volume, ...]
     statuses: tuple[VolumeStatus, ...]
     troubles: tuple[Told, ...]
@@ -174,12 +183,14 @@ class Instance:
     def of(cls, found: Object) -> "Instance":
         """Read an object."""
         spec, status = found["spec"], found.get("status", {})
-        memory = spec.get("domain", {}).get("memory") or {}
+        domain = spec.get("domain", {})
+        memory = domain.get("memory") or {}
         return cls(
             key=key_of(found),
             phase=status.get("phase", ""),
             node=status.get("nodeName", ""),
             memory_bytes=_bytes(str(memory.get("guest", ""))),
+            disables_hotplug=domain.get("devices", {}).get("disableHotplug", False),
             volumes=_volumes(spec),
             statuses=tuple(_status(each) for each in status.get("volumeStatus") or ()),
             troubles=_troubles("VirtualMachineInstance", status, _TROUBLES_OF_INSTANCES),

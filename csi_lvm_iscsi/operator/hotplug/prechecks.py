@@ -74,6 +74,15 @@ def _of_machine(world: World) -> Iterator[Finding]:
         return
     if machine.deleted:
         yield Finding(Reason.MACHINE_DELETING, f"VirtualMachine {name} is being deleted.")
+    running = world.running
+    if machine.disables_hotplug or (running and running.disables_hotplug):
+        then = f", and restart it: virtctl restart {name}" if running else "."
+        yield Finding(
+            Reason.MACHINE_WITHOUT_HOTPLUG,
+            f"VirtualMachine {name} has disableHotplug: true, with which KubeVirt hot-plugs no "
+            "volumes. Take that out of spec.template.spec.domain.devices, or of its preference"
+            f"{then}",
+        )
     is_edited = world.kubevirt and ways.way_of(world.kubevirt) is ways.Way.DECLARATIVE
     if is_edited and machine.migrates_volumes:
         yield Finding(

@@ -130,6 +130,19 @@ ELSEWHERE = (VolumeAttachment.of(attachment("pv-data", "node-2")),)
             "VolumeMigration",
             "updateVolumesStrategy",
         ),
+        (
+            {"machine": replace(machine(), disables_hotplug=True), "instance": None},
+            "Pending",
+            "HotplugDisabledByVirtualMachine",
+            "Take that out of spec.template.spec.domain.devices, or of its preference.",
+        ),
+        # Taken out, but not yet restarted.
+        (
+            {"instance": replace(instance(), disables_hotplug=True)},
+            "Pending",
+            "HotplugDisabledByVirtualMachine",
+            "virtctl restart c2",
+        ),
         ({"claim": None}, "Pending", "ClaimNotFound", "PersistentVolumeClaim data is not there"),
         ({"claim": claim(deletionTimestamp="x")}, "Pending", "ClaimNotFound", "being deleted"),
         ({"claim": claim(phase="Pending")}, "Pending", "ClaimNotBound", "WaitForFirstConsumer"),

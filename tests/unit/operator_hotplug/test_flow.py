@@ -192,6 +192,24 @@ async def test_a_kubevirt_that_is_down_is_quoted(scene: Scene) -> None:
     assert phase(scene) == "Attached"
 
 
+async def test_a_machine_that_takes_no_hot_plugged_volumes_is_told_of(scene: Scene) -> None:
+    path = scene.virt.path("virtualmachines", "c2")
+    for value in (True, None):
+        devices = {"domain": {"devices": {"disableHotplug": value}}}
+        await scene.api.merge(path, {"spec": {"template": {"spec": devices}}})
+        if value:
+            await set_strategy(scene, "Halted")
+            await set_strategy(scene, "Always")
+            await scene.hotplug("data", "data", "c2")
+        await scene.settle(["c2"], rounds=4)
+        assert (phase(scene), reason(scene)) == ("Pending", "HotplugDisabledByVirtualMachine")
+    assert scene.entries("c2") == []
+    await set_strategy(scene, "Halted")
+    await set_strategy(scene, "Always")
+    await scene.settle(["c2"], rounds=12)
+    assert phase(scene) == "Attached"
+
+
 async def test_an_edit_of_others_in_between_is_kept(scene: Scene) -> None:
     await scene.hotplug("data", "data", "c2")
     await scene.watch()
