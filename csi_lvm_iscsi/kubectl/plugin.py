@@ -518,7 +518,9 @@ def _uses(claim: Json, index: Index) -> Iterator[Use]:
     for pod in index.get(("pods", *key), ()):
         node = text(pod, "spec nodeName")
         ended = text(pod, "status phase") in ("Succeeded", "Failed")
-        stands_for = text(pod, "metadata labels kubevirt.io") and node in nodes
+        made_for = text(pod, "metadata labels kubevirt.io")
+        # While a VM moves it has one on the node where it will be, too.
+        stands_for = made_for and (node in nodes or (machines and made_for == "hotplug-disk"))
         if not ended and not stands_for:
             yield Use(node, f"pod/{name_of(pod)}")
 
