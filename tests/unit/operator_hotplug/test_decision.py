@@ -9,8 +9,13 @@ from typing import Any
 import pytest
 
 from csi_lvm_iscsi.model import names
-from csi_lvm_iscsi.operator.hotplug import quotes, rules, ways
-from csi_lvm_iscsi.operator.hotplug.machines import Instance, VirtualMachine
+from csi_lvm_iscsi.operator.hotplug import rules
+from csi_lvm_iscsi.operator.hotplug.machines import (
+    Instance,
+    VirtualMachine,
+    Volume,
+    VolumeStatus,
+)
 from csi_lvm_iscsi.operator.hotplug.objects import (
     Claim,
     KubeVirt,
@@ -19,7 +24,6 @@ from csi_lvm_iscsi.operator.hotplug.objects import (
     VolumeHotplug,
     serial_of,
 )
-from csi_lvm_iscsi.operator.hotplug.ways import Way
 from csi_lvm_iscsi.operator.hotplug.world import Action, World, volume_name
 from tests.unit.operator_hotplug.kubevirt import apply_request, kubevirt_object, machine_object
 from tests.unit.operator_hotplug.users import attachment
@@ -84,6 +88,12 @@ def with_virtio(has: tuple[str, ...], requested: tuple[str, ...]) -> VirtualMach
     return VirtualMachine.of({**found, "status": {"volumeRequests": requests}})
 
 
+def with_ours() -> VirtualMachine:
+    """A machine that asks for our volume."""
+    ours = Volume("data", "data", is_hotpluggable=True, serial=SERIAL, bus="scsi")
+    return replace(machine(), volumes=(*machine().volumes, ours))
+
+
 def instance(*virtio: str, memory: str = "1Gi", node: str = "node-1") -> Instance:
     disks = [{"name": each, "disk": {"bus": "virtio"}} for each in virtio]
     source = {"claimName": "x", "hotpluggable": True}
@@ -112,6 +122,16 @@ WORLD = World(
     instance=instance(),
     claim=claim(),
     volume_handle=HANDLE,
+)
+LEFT = VolumeStatus(
+    name="data",
+    claim="data",
+    phase="Detaching",
+    target="",
+    is_hotplugged=True,
+    attachment_pod="hp-volume-data",
+    attachment_pod_uid="",
+    message="",
 )
 ELSEWHERE = (VolumeAttachment.of(attachment("pv-data", "node-2")),)
 
@@ -142,6 +162,24 @@ ELSEWHERE = (VolumeAttachment.of(attachment("pv-data", "node-2")),)
             "Pending",
             "HotplugDisabledByVirtualMachine",
             "virtctl restart c2",
+        ),
+        (
+            {"machine": replace(machine(), deleted=True)},
+            "Pending",
+            "VirtualMachineDeleting",
+            "is being deleted",
+        ),
+        (
+            {"machine": with_ours(), "instance": replace(instance(), phase="Scheduling")},
+            "Attaching",
+            "VirtualMachineStarting",
+            "VirtualMachine c2 starts (Scheduling), and gets the volume as it does.",
+        ),
+        (
+            {"instance": replace(instance(), statuses=(LEFT,))},
+            "Pending",
+            "StillDetaching",
+            "still being taken out of the guest",
         ),
         ({"claim": None}, "Pending", "ClaimNotFound", "PersistentVolumeClaim data is not there"),
         ({"claim": claim(deletionTimestamp="x")}, "Pending", "ClaimNotFound", "being deleted"),
@@ -236,65 +274,6 @@ def test_a_deletion_ends_at_once_where_there_is_nothing_to_take_out() -> None:
         assert rules.decide(world).action is Action.FINISH
 
 
-@pytest.mark.parametrize(
-    ("given", "way"),
-    [
-        (kubevirt(), None),
-        (kubevirt("HotplugVolumes"), Way.IMPERATIVE),
-        (kubevirt("DeclarativeHotplugVolumes"), Way.DECLARATIVE),
-        (kubevirt("DeclarativeHotplugVolumes", version="v1.5.2"), None),
-        (kubevirt("HotplugVolumes", "DeclarativeHotplugVolumes"), Way.IMPERATIVE),
-        (kubevirt(version="v1.9.0-rc.2"), Way.DECLARATIVE),
-        (kubevirt("HotplugVolumes", version="v1.9.0"), Way.IMPERATIVE),
-        (kubevirt(version="v1.9.0", disabled=("DeclarativeHotplugVolumes",)), None),
-        (
-            kubevirt(
-                "DeclarativeHotplugVolumes",
-                version="v1.9.0",
-                disabled=("DeclarativeHotplugVolumes",),
-            ),
-            Way.DECLARATIVE,
-        ),
-        (kubevirt(version="devel"), Way.DECLARATIVE),
-    ],
-)
-def test_the_way_is_what_kubevirt_goes(given: KubeVirt, way: Way | None) -> None:
-    assert ways.way_of(given) is way
-
-
-def test_the_command_that_enables_keeps_the_gates_that_are_set() -> None:
-    assert ways.enabling(kubevirt("Snapshot")) == (
-        "kubectl -n kubevirt patch kubevirt kubevirt --type merge -p "
-        '\'{"spec": {"configuration": {"developerConfiguration": '
-        '{"featureGates": ["Snapshot", "DeclarativeHotplugVolumes"]}}}}\''
-    )
-
-
-def test_a_machine_without_lists_gets_them() -> None:
-    bare = replace(machine(), disks=None, has_volumes=False)
-    operations = ways.adding(hotplug(readOnly=True), bare, "data", SERIAL)
-    assert operations == [
-        {"op": "test", "path": "/metadata/resourceVersion", "value": "7"},
-        {
-            "op": "add",
-            "path": "/spec/template/spec/domain/devices/disks",
-            "value": [
-                {"name": "data", "disk": {"bus": "scsi", "readonly": True}, "serial": SERIAL}
-            ],
-        },
-        {
-            "op": "add",
-            "path": "/spec/template/spec/volumes",
-            "value": [
-                {
-                    "name": "data",
-                    "persistentVolumeClaim": {"claimName": "data", "hotpluggable": True},
-                }
-            ],
-        },
-    ]
-
-
 def test_the_serial_number_is_the_beginning_of_the_disks_own() -> None:
     assert names.serial(HANDLE).startswith(SERIAL)
     assert len(SERIAL) == 20
@@ -314,33 +293,6 @@ def test_a_volume_is_named_like_its_claim_where_kubevirt_takes_that(
 ) -> None:
     made = volume_name(hotplug(claimName=name), taken)
     assert made == expected if expected else made.startswith("vhp-")
-
-
-@pytest.mark.parametrize(
-    ("message", "short"),
-    [
-        (
-            "rpc error: code = Unavailable desc = storage-2 is unreachable.",
-            "storage-2 is unreachable.",
-        ),
-        (
-            (
-                'AttachVolume.Attach failed for volume "pv" : rpc error: code = Internal desc = '
-                "rpc error: code = Aborted desc = busy"
-            ),
-            "busy",
-        ),
-        ("0/3 nodes are available", "0/3 nodes are available"),
-    ],
-)
-def test_what_others_say_is_told_in_their_own_words(message: str, short: str) -> None:
-    assert quotes.in_short(message) == short
-
-
-def test_the_newest_complaint_is_told() -> None:
-    said = [Told("a", "old", NOW), Told("b", "new", NOW + dt.timedelta(1)), Told("c", "never")]
-    assert quotes.newest(said) == "b: new"
-    assert quotes.newest([]) == ""
 
 
 @pytest.mark.parametrize(
