@@ -16,7 +16,7 @@ class Phase(StrEnum):
     ATTACHED = "Attached"
     DETACHING = "Detaching"
     FAILED = "Failed"
-    """It does not go on without somebody changing something."""
+    """Somebody has to change something; what was refused is asked again all the same."""
 
 
 class Reason(StrEnum):
