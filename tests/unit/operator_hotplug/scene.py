@@ -234,6 +234,13 @@ class Scene(Users):
             if "hotplugVolume" in each and each["phase"] == "Ready"
         ]
 
+    def is_where(self, machine: str, volume: str) -> tuple[str, str]:
+        """The node of an instance, and the attachment pod of one of its volumes."""
+        key = (GROUP, NAMESPACE, "virtualmachineinstances", machine)
+        status = self.api.objects[key]["status"]
+        pods = {each["name"]: each.get("hotplugVolume", {}) for each in status["volumeStatus"]}
+        return status["nodeName"], pods[volume]["attachPodName"]
+
     def names_in_guest(self, machine: str) -> list[str]:
         """The names of the hot-plugged volumes that an instance has, or still has."""
         key = (GROUP, NAMESPACE, "virtualmachineinstances", machine)
