@@ -332,6 +332,13 @@ def _words(hotplug: Json) -> str:
     return ": ".join(filter(None, (phase, "; ".join(reasons))))
 
 
+# Of these the operator lets go, and the disk stays (operator/hotplug/detaching.py).
+_LEFT = {
+    "AttachedByOthers": "somebody else attached it, in another way",
+    "PartOfVirtualMachine": "it is part of the VM",
+}
+
+
 def _detach(kubectl: Kubectl, asked: argparse.Namespace) -> int:
     found, _ = _those_of(kubectl, asked)
     if not found:
@@ -342,10 +349,15 @@ def _detach(kubectl: Kubectl, asked: argparse.Namespace) -> int:
             kubectl.ask("patch", HOTPLUGS, name_of(each), "--type=merge", force)
         kubectl.ask("delete", HOTPLUGS, name_of(each), "--wait=false", "--ignore-not-found")
         print(f"VolumeHotplug {name_of(each)} deleted: it goes when the volume is detached")
+    left = ""
     for each in found if asked.wait else ():
-        for _ in _told(kubectl.states(each, asked.timeout)):
-            pass
-    if found and asked.wait:
+        last = each
+        for state in _told(kubectl.states(each, asked.timeout)):
+            last = state
+        left = left or _LEFT.get(text(condition(last, "Attached"), "reason"), "")
+    if left:
+        print(f"{asked.claim} stays in {asked.vm}: {left}")
+    elif found and asked.wait:
         print(f"{asked.claim} is detached from {asked.vm}")
     return 0
 
@@ -506,7 +518,9 @@ def _uses(claim: Json, index: Index) -> Iterator[Use]:
     for pod in index.get(("pods", *key), ()):
         node = text(pod, "spec nodeName")
         ended = text(pod, "status phase") in ("Succeeded", "Failed")
-        stands_for = text(pod, "metadata labels kubevirt.io") and node in nodes
+        made_for = text(pod, "metadata labels kubevirt.io")
+        # While a VM moves it has one on the node where it will be, too.
+        stands_for = made_for and (node in nodes or (machines and made_for == "hotplug-disk"))
         if not ended and not stands_for:
             yield Use(node, f"pod/{name_of(pod)}")
 

@@ -89,6 +89,24 @@ def test_only_force_can_be_changed(
 
 
 @pytest.mark.parametrize(
+    ("serial", "message"),
+    [
+        ("other", "The serial number stays the same."),
+        (None, "The serial number is settled when a volume is attached."),
+    ],
+)
+def test_a_serial_number_that_is_set_stays(
+    installed: cluster.Cluster, serial: str | None, message: str
+) -> None:
+    installed.kubectl("create", "--filename=-", stdin=_object(**_SPEC, serial="S"))
+    patch = json.dumps({"spec": {"serial": serial}})
+    command = ("patch", "vhp", "c2-data", "--type=merge", "--patch", patch)
+    output = installed.kubectl(*command, expect=1)
+    installed.kubectl("delete", "vhp", "c2-data")
+    assert message in output
+
+
+@pytest.mark.parametrize(
     ("spec", "message"),
     [
         ({"claimName": "data"}, "spec.virtualMachineName: Required value"),

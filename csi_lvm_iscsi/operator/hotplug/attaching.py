@@ -26,17 +26,16 @@ def _decide(world: World) -> Decision:
     if found := prechecks.duplicate(world):
         return _held_up(found)
     if world.entry:
-        return _passed(_follow(world, world.entry))
+        return _with_checks(world, _follow(world, world.entry))
     if world.addition:
         # Another's request for the same claim is waited for, too: its entry then tells whose it is.
-        return _passed(_requested(world, world.addition.name))
+        return _with_checks(world, _requested(world, world.addition.name))
     if found := prechecks.first(world):
         return _held_up(found)
     return _passed(_ask(world))
 
 
 def _held_up(found: prechecks.Finding) -> Decision:
-    unmet = Condition("Prechecked", status=False, reason=found.reason, message=found.message)
     waits = found.reason in (Reason.CLAIM_NOT_BOUND, Reason.CLAIM_IN_USE)
     return Decision(
         found.phase,
@@ -44,8 +43,18 @@ def _held_up(found: prechecks.Finding) -> Decision:
         found.message,
         waits=waits,
         look_again=QUOTE_SECONDS if waits else None,
-        conditions=(unmet,),
+        conditions=(_unmet(found),),
     )
+
+
+def _with_checks(world: World, decided: Decision) -> Decision:
+    """The same, of a machine that asks for the volume: it may have lost since what it needs."""
+    found = _lost(world)
+    return replace(decided, conditions=(_unmet(found),)) if found else _passed(decided)
+
+
+def _unmet(found: prechecks.Finding) -> Condition:
+    return Condition("Prechecked", status=False, reason=found.reason, message=found.message)
 
 
 def _passed(decided: Decision) -> Decision:
@@ -90,7 +99,8 @@ def refused(decided: Decision, refusal: Refusal) -> Decision:
 
 def _requested(world: World, name: str) -> Decision:
     message = f"KubeVirt has taken the request for volume {name}, and not yet worked on it."
-    return _waiting(replace(where(world, name), waits=True), world, message)
+    decided = replace(where(world, name), waits=True)
+    return _unless_lost(world, _waiting(decided, world, message))
 
 
 def _follow(world: World, entry: Volume) -> Decision:
@@ -98,10 +108,10 @@ def _follow(world: World, entry: Volume) -> Decision:
     decided = where(world, entry.name)
     running = world.running
     if running is None:
-        return _without_claim(world, _stopped(world, decided))
+        return _unless_lost(world, _stopped(world, decided))
     if decided.is_attached:
         return _attached(world, entry, decided)
-    return _without_claim(world, _on_its_way(world, running, entry, decided))
+    return _unless_lost(world, _on_its_way(world, running, entry, decided))
 
 
 def _on_its_way(world: World, running: Instance, entry: Volume, decided: Decision) -> Decision:
@@ -135,17 +145,31 @@ def _on_its_way(world: World, running: Instance, entry: Volume, decided: Decisio
     return _waiting(decided, world, message)
 
 
-def _without_claim(world: World, decided: Decision) -> Decision:
-    """The same; in other words where the claim is no more there for it."""
-    if not world.lost_claim:
-        return decided
+def _lost(world: World) -> prechecks.Finding | None:
+    """What is no more as it has to be for a machine that asks for the volume."""
     name, machine = world.hotplug.claim, world.hotplug.machine
-    return decided.told(
-        decided.phase,
-        Reason.CLAIM_NOT_FOUND,
-        f"PersistentVolumeClaim {name} {world.lost_claim}, and VirtualMachine {machine} asks for "
-        "it: it cannot start with it. Delete this VolumeHotplug, or make the claim again.",
-    )
+    if world.machine and world.machine.deleted:
+        return prechecks.Finding(
+            Reason.MACHINE_DELETING,
+            f"VirtualMachine {machine} is being deleted, and the volume is detached when it is "
+            "gone. Delete this VolumeHotplug, or the next machine of that name gets the volume.",
+        )
+    if world.lost_claim:
+        return prechecks.Finding(
+            Reason.CLAIM_NOT_FOUND,
+            f"PersistentVolumeClaim {name} {world.lost_claim}, and VirtualMachine {machine} asks "
+            "for it: it cannot start with it. Delete this VolumeHotplug, or make the claim again.",
+        )
+    return None
+
+
+def _unless_lost(world: World, decided: Decision) -> Decision:
+    """The same; in other words where the guest does not get the volume any more."""
+    found = _lost(world)
+    if found is None:
+        return decided
+    phase = found.phase if found.reason is Reason.MACHINE_DELETING else decided.phase
+    return decided.told(phase, found.reason, found.message)
 
 
 def _waits_for_a_start(world: World, running: Instance, entry: Volume) -> bool:
@@ -190,11 +214,25 @@ def _attached(world: World, entry: Volume, decided: Decision) -> Decision:
     reason, remark = _ATTACHED[world.whose(entry)]
     disk = f" as {decided.device}" if decided.device else ""
     message = f"The guest has claim {world.hotplug.claim}{disk}.{remark}"
-    if world.lost_claim:
+    found = _lost(world)
+    if found and found.reason is Reason.MACHINE_DELETING:
+        message += f" But {found.message}"
+    elif world.lost_claim:
         message += (
             f" But the claim {world.lost_claim}: the machine keeps the volume until it is "
             "detached or stops, and then cannot start with it. Delete this VolumeHotplug."
         )
-    for each in world.running.troubles if world.running else ():
-        message += f" {quotes.in_words(each)}"
-    return decided.told(Phase.ATTACHED, reason, message)
+    return decided.told(Phase.ATTACHED, reason, message + _troubles(world))
+
+
+def _troubles(world: World) -> str:
+    """What is wrong with a machine that has the volume."""
+    running = world.running
+    if running is None:
+        return ""
+    if running.not_ready and not running.troubles:
+        return (
+            f" But KubeVirt says that the machine is not ready ({running.not_ready}). See whether "
+            f"its node is: kubectl get node {running.node}"
+        )
+    return "".join(f" {quotes.in_words(each)}" for each in running.troubles)

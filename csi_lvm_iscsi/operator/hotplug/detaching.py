@@ -17,8 +17,9 @@ from csi_lvm_iscsi.operator.hotplug.reasons import Phase, Reason
 from csi_lvm_iscsi.operator.hotplug.world import Action, Whose, World
 
 _PARTS = frozenset({outages.API, outages.CONTROLLER, outages.HANDLER})
-_GUEST_SECONDS = 30.0
-"""So long a guest is given to let go before it is said that it does not."""
+PATIENCE_SECONDS = 30.0
+"""So long a guest is given to let go, and KubeVirt to do what it was asked, before it is said that
+they do not."""
 
 LATE = dt.timedelta(seconds=125)
 """So long KubeVirt may yet do what it was asked without an answer: the API server gives a call of
@@ -26,6 +27,10 @@ virt-api 60 seconds (--request-timeout), and virt-api then patches the machine w
 caller is still there (pkg/virt-api/rest/volumes.go: context.Background()), which takes 60 at most,
 too."""
 
+_LEFT = {
+    Whose.OTHERS: (Reason.ATTACHED_BY_OTHERS, "somebody else attached it, in another way"),
+    Whose.MACHINES: (Reason.PART_OF_MACHINE, "it is part of the machine"),
+}
 _AWAY_SECONDS = 60.0
 """So long a KubeVirt is waited for that says itself that it does not work, while what is needed of
 it is down."""
@@ -114,7 +119,18 @@ def _cannot_ask(world: World, decided: Decision) -> Decision:
             f"It was let go by force: machine {world.hotplug.machine} still asks for the volume. "
             f"({decided.message})",
         )
-    return replace(decided, waits=True, message=f"{decided.message} {_by_force(world)}")
+    return replace(_stuck(world, decided, _PARTS), waits=True)
+
+
+def _stuck(world: World, decided: Decision, parts: Iterable[str]) -> Decision:
+    """The same, with what is down of these parts of KubeVirt, whatever KubeVirt says of itself
+    (virt-operator may be down, too), and with the way out."""
+    down = [each.message for each in world.outages if each.part in parts]
+    if down and world.kubevirt:
+        down.append(f"See `kubectl -n {world.kubevirt.namespace} get pods`.")
+        if decided.reason in (Reason.DETACHING, Reason.GUEST_HOLDS):
+            decided = replace(decided, reason=Reason.DETACH_FAILING)
+    return replace(decided, message=" ".join([decided.message, *down, _by_force(world)]))
 
 
 def _outage(world: World, parts: Iterable[str], since: dt.datetime | None) -> str:
@@ -136,7 +152,7 @@ def _asked_for(world: World, name: str) -> Decision:
     a moment (pkg/virt-api/rest/volumes.go: verifyVolumeOption)."""
     decided = _detaching(world, name, "KubeVirt still works on the request to add the volume.")
     since = _since(world)
-    if _passed(world, since) >= _GUEST_SECONDS:
+    if _passed(world, since) >= PATIENCE_SECONDS:
         decided = _cannot_ask(world, decided)
     return replace(decided, detach_requested=since)
 
@@ -145,12 +161,23 @@ def _let_go(world: World) -> Decision:
     """The machine does not ask for it any more. The guest may still have it."""
     running, asked, left = world.running, world.asked_of_instance, world.left
     if running is None or not (asked or left):
-        return _unless_late(world, _finished("The volume is out of the machine."))
+        return _unless_late(world, _left_there(world))
     if world.node_is_gone:
         message = f"Node {running.node}, where the machine ran, is gone."
         return _finished(message, f"{message} If it runs still, its guest may have the disk.")
     name = asked.name if asked else left.name if left else ""
     return _awaited(world, _held(world, running, name))
+
+
+def _left_there(world: World) -> Decision:
+    """It ends, and what is not ours stays in the machine."""
+    finished, entry = _finished("The volume is out of the machine."), world.entry
+    if entry is None:
+        return finished
+    reason, why = _LEFT[world.whose(entry)]
+    hotplug = world.hotplug
+    message = f"Claim {hotplug.claim} stays in machine {hotplug.machine}: {why}."
+    return finished.told(finished.phase, reason, message)
 
 
 def _awaited(world: World, decided: Decision) -> Decision:
@@ -166,6 +193,8 @@ def _awaited(world: World, decided: Decision) -> Decision:
             "KubeVirt does not work, so it was not waited for: it has been asked to take the "
             f"volume out, but the guest may still have it. ({outage})",
         )
+    if _passed(world, since) >= PATIENCE_SECONDS:
+        decided = _stuck(world, decided, _PARTS - {outages.API})
     return replace(decided, detach_requested=since)
 
 
@@ -184,14 +213,14 @@ def _held(world: World, running: Instance, name: str) -> Decision:
             return replace(decided, action=Action.REMOVE_FROM_INSTANCE)
         return decided
     seconds = _passed(world, _since(world))
-    if seconds < _GUEST_SECONDS or running.phase != "Running":
+    if seconds < PATIENCE_SECONDS or running.phase != "Running":
         return _detaching(world, name, "The guest is letting go of the volume.")
     said = quotes.complaint(world)
     reason, message = _what_is_left(world, running, world.given(name))
     return replace(where(world, name), waits=True, look_again=QUOTE_SECONDS).told(
         Phase.DETACHING,
         reason,
-        f"{message} {_by_force(world)}" + (f" ({said})" if said else ""),
+        f"{message} ({said})" if said else message,
     )
 
 
@@ -206,6 +235,11 @@ def _what_is_left(
         f"{running.node}: kubectl -n {world.hotplug.namespace} describe pod {pod}"
     )
     return Reason.DETACH_FAILING, message
+
+
+def is_slow(world: World) -> bool:
+    """Whether a deletion takes longer than it does where all is well."""
+    return world.began is not None and _passed(world, world.began) >= PATIENCE_SECONDS
 
 
 def _passed(world: World, since: dt.datetime) -> float:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from http import HTTPStatus
 
 from csi_lvm_iscsi.model.errors import DriverError
-from csi_lvm_iscsi.operator.hotplug import machines, outages, pods, quotes
+from csi_lvm_iscsi.operator.hotplug import detaching, machines, outages, pods, quotes
 from csi_lvm_iscsi.operator.hotplug.machines import Instance, VirtualMachine
 from csi_lvm_iscsi.operator.hotplug.objects import Outage, Told, VolumeHotplug
 from csi_lvm_iscsi.operator.hotplug.world import World
@@ -63,10 +63,12 @@ class Inquiries:
         )
 
     async def _outages(self, world: World) -> tuple[Outage, ...]:
-        """The parts of KubeVirt that are down, where a deletion waits and KubeVirt says that it is
-        not available."""
+        """The parts of KubeVirt that are down, where a deletion waits, and KubeVirt says that it is
+        not available or does not do what it was asked."""
         kubevirt = world.kubevirt
-        if not (world.hotplug.deleted and kubevirt and kubevirt.unavailable):
+        if not (world.hotplug.deleted and kubevirt):
+            return ()
+        if not kubevirt.unavailable and not detaching.is_slow(world):
             return ()
         path = f"/api/v1/namespaces/{kubevirt.namespace}/pods"
         found = await self._api.get(path, labelSelector=outages.SELECTOR)

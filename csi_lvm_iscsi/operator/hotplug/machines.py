@@ -45,14 +45,26 @@ class Request:
     """A request of KubeVirt's subresources that virt-controller has not yet worked on
     (`status.volumeRequests`)."""
 
-    adds: bool
     name: str
     """Of the volume."""
 
-    claim: str
-    """Of a volume to add."""
+    volume: Volume | None
+    """That it adds; None where it takes one out."""
 
-    serial: str
+    @property
+    def adds(self) -> bool:
+        """Whether it adds one."""
+        return self.volume is not None
+
+    @property
+    def claim(self) -> str:
+        """Of the volume to add; else empty."""
+        return self.volume.claim if self.volume else ""
+
+    @property
+    def serial(self) -> str:
+        """Of the volume to add; else empty."""
+        return self.volume.serial if self.volume else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +81,10 @@ class VirtualMachine:
     migrates_volumes: bool
     """`updateVolumesStrategy: Migration`, under which KubeVirt does not hot-plug what is edited
     (pkg/storage/hotplug/hotplug.go)."""
+
+    disables_hotplug: bool
+    """`disableHotplug`, with which KubeVirt gives it neither a SCSI controller nor the directory
+    for what is hot-plugged (pkg/virt-controller/services/template.go)."""
 
     status: str
     """As KubeVirt prints it."""
@@ -90,12 +106,14 @@ class VirtualMachine:
         """Read an object."""
         metadata, spec, status = found["metadata"], found["spec"], found.get("status", {})
         template = spec["template"].get("spec", {})
-        disks = template.get("domain", {}).get("devices", {}).get("disks")
+        devices = template.get("domain", {}).get("devices", {})
+        disks = devices.get("disks")
         return cls(
             key=key_of(found),
             version=metadata["resourceVersion"],
             deleted="deletionTimestamp" in metadata,
             migrates_volumes=spec.get("updateVolumesStrategy") == "Migration",
+            disables_hotplug=devices.get("disableHotplug", False),
             status=status.get("printableStatus", ""),
             volumes=_volumes(template),
             has_volumes=template.get("volumes") is not None,
@@ -103,6 +121,11 @@ class VirtualMachine:
             requests=tuple(_request(each) for each in status.get("volumeRequests") or ()),
             troubles=_troubles("VirtualMachine", status, _TROUBLES_OF_MACHINES),
         )
+
+    @property
+    def to_add(self) -> tuple[Volume, ...]:
+        """What requests are to add to it."""
+        return tuple(each.volume for each in self.requests if each.volume)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,23 +170,31 @@ class Instance:
     memory_bytes: int
     """Of the guest; 0 where it is not told."""
 
+    disables_hotplug: bool
+    """As its machine did when it started."""
+
     volumes: tuple[Volume, ...]
     statuses: tuple[VolumeStatus, ...]
     troubles: tuple[Told, ...]
+    not_ready: str
+    """Why its guest may be out of reach, though it runs; else empty."""
 
     @classmethod
     def of(cls, found: Object) -> "Instance":
         """Read an object."""
         spec, status = found["spec"], found.get("status", {})
-        memory = spec.get("domain", {}).get("memory") or {}
+        domain = spec.get("domain", {})
+        memory = domain.get("memory") or {}
         return cls(
             key=key_of(found),
             phase=status.get("phase", ""),
             node=status.get("nodeName", ""),
             memory_bytes=_bytes(str(memory.get("guest", ""))),
+            disables_hotplug=domain.get("devices", {}).get("disableHotplug", False),
             volumes=_volumes(spec),
             statuses=tuple(_status(each) for each in status.get("volumeStatus") or ()),
             troubles=_troubles("VirtualMachineInstance", status, _TROUBLES_OF_INSTANCES),
+            not_ready=_not_ready(status),
         )
 
     @property
@@ -193,11 +224,11 @@ def _volume(volume: Object, disk: Object) -> Volume:
 
 def _request(found: Object) -> Request:
     if removal := found.get("removeVolumeOptions"):
-        return Request(adds=False, name=removal["name"], claim="", serial="")
+        return Request(name=removal["name"], volume=None)
     adding = found["addVolumeOptions"]
     source = adding.get("volumeSource") or {}
     volume = _volume({**source, "name": adding["name"]}, adding.get("disk") or {})
-    return Request(adds=True, name=adding["name"], claim=volume.claim, serial=volume.serial)
+    return Request(name=adding["name"], volume=volume)
 
 
 def _status(found: Object) -> VolumeStatus:
@@ -216,6 +247,8 @@ def _status(found: Object) -> VolumeStatus:
 
 _TROUBLES_OF_MACHINES: Mapping[str, str] = {"Failure": "True"}
 _TROUBLES_OF_INSTANCES: Mapping[str, str] = {"Paused": "True", "Synchronized": "False"}
+_STARTS = ("GuestNotRunning", "PodNotExists")
+"""Why an instance is not ready that starts: this is said of it for a moment yet when it runs."""
 
 
 def _troubles(kind: str, status: Object, bad: Mapping[str, str]) -> tuple[Told, ...]:
@@ -229,6 +262,17 @@ def _troubles(kind: str, status: Object, bad: Mapping[str, str]) -> tuple[Told, 
         for each in conditions
         if bad.get(each["type"]) == each["status"]
     )
+
+
+def _not_ready(status: Object) -> str:
+    """KubeVirt copies this condition from the virt-launcher pod (pkg/virt-controller/watch/vmi:
+    syncReadyConditionFromPod), where Kubernetes turns it to False without a word of its own when
+    the node does not answer (pkg/controller/util/node: MarkPodsNotReady)."""
+    conditions: Iterable[Object] = status.get("conditions") or ()
+    ready = next((each for each in conditions if each["type"] == "Ready"), {})
+    if ready.get("status") != "False" or ready.get("reason") in _STARTS:
+        return ""
+    return ready.get("message") or "its virt-launcher pod is not"
 
 
 def _bytes(quantity: str) -> int:

@@ -74,6 +74,15 @@ def _of_machine(world: World) -> Iterator[Finding]:
         return
     if machine.deleted:
         yield Finding(Reason.MACHINE_DELETING, f"VirtualMachine {name} is being deleted.")
+    running = world.running
+    if machine.disables_hotplug or (running and running.disables_hotplug):
+        then = f", and restart it: virtctl restart {name}" if running else "."
+        yield Finding(
+            Reason.MACHINE_WITHOUT_HOTPLUG,
+            f"VirtualMachine {name} has disableHotplug: true, with which KubeVirt hot-plugs no "
+            "volumes. Take that out of spec.template.spec.domain.devices, or of its preference"
+            f"{then}",
+        )
     is_edited = world.kubevirt and ways.way_of(world.kubevirt) is ways.Way.DECLARATIVE
     if is_edited and machine.migrates_volumes:
         yield Finding(
@@ -151,11 +160,16 @@ def _of_instance(world: World) -> Iterator[Finding]:
 
 def _of_ports(world: World, instance: Instance) -> Iterator[Finding]:
     ports = _PORTS_LARGE if instance.memory_bytes > _LARGE_BYTES else _PORTS
-    taken = [
-        each.name
-        for each in instance.volumes
-        if each.is_hotpluggable and each.bus == "virtio" and each.claim != world.hotplug.claim
-    ]
+    # What the machine asks for and KubeVirt has not yet passed on takes one in a moment.
+    machine = world.machine
+    asked = (*machine.volumes, *machine.to_add) if machine else ()
+    taken = sorted(
+        {
+            each.name
+            for each in (*instance.volumes, *asked)
+            if each.is_hotpluggable and each.bus == "virtio" and each.claim != world.hotplug.claim
+        }
+    )
     if len(taken) >= ports:
         yield Finding(
             Reason.NO_FREE_PORT,

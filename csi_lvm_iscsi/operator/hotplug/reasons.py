@@ -16,7 +16,7 @@ class Phase(StrEnum):
     ATTACHED = "Attached"
     DETACHING = "Detaching"
     FAILED = "Failed"
-    """It does not go on without somebody changing something."""
+    """Somebody has to change something; what was refused is asked again all the same."""
 
 
 class Reason(StrEnum):
@@ -28,6 +28,7 @@ class Reason(StrEnum):
     DUPLICATE = "Duplicate"
     MACHINE_NOT_FOUND = "VirtualMachineNotFound"
     MACHINE_DELETING = "VirtualMachineDeleting"
+    MACHINE_WITHOUT_HOTPLUG = "HotplugDisabledByVirtualMachine"
     CLAIM_NOT_FOUND = "ClaimNotFound"
     CLAIM_NOT_BOUND = "ClaimNotBound"
     CLAIM_IN_USE = "ClaimInUse"
@@ -63,6 +64,7 @@ class Reason(StrEnum):
 WARNINGS = frozenset(
     {
         Reason.HOTPLUG_DISABLED,
+        Reason.MACHINE_WITHOUT_HOTPLUG,
         Reason.DUPLICATE,
         Reason.CLAIM_IN_USE,
         Reason.NO_FREE_PORT,

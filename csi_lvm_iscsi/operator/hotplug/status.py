@@ -90,7 +90,8 @@ def news(world: World, decided: Decision) -> Iterator[tuple[str, str, bool]]:
         if decided.warning:
             yield "DetachUnfinished", decided.warning, True
         else:
-            yield "Detached", decided.message, False
+            is_out = decided.reason is Reason.DETACHING
+            yield "Detached" if is_out else str(decided.reason), decided.message, False
     elif decided.reason in WARNINGS:
         if before.get("reason") != decided.reason:
             yield str(decided.reason), decided.message, True

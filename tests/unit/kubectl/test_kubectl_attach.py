@@ -324,6 +324,27 @@ def test_it_is_detached_when_all_that_attach_it_are_gone(desk: Workstation) -> N
     assert desk.run(*DETACH, "--wait").out.count("data is detached from c2\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        (Reason.ATTACHED_BY_OTHERS, "somebody else attached it, in another way"),
+        (Reason.PART_OF_MACHINE, "it is part of the VM"),
+    ],
+)
+@pytest.mark.parametrize("is_seen", [True, False])
+def test_what_stays_in_the_vm_is_not_called_detached(
+    desk: Workstation, reason: Reason, words: str, *, is_seen: bool
+) -> None:
+    others = hotplug("data", "c2", "Attached", "The guest has claim data.", reason=reason)
+    desk.has(plugin.HOTPLUGS, others)
+    gone = {"type": "DELETED", "object": leaving(others)}
+    desk.cluster["lists"] = [[leaving(others)] if is_seen else []]
+    desk.cluster["watches"] = [[gone]]
+    ran = desk.run(*DETACH, "--wait")
+    assert ran.status == 0
+    assert ran.out.splitlines()[1:] == [f"data stays in c2: {words}"]
+
+
 def test_force_is_said_before_it_is_deleted(desk: Workstation) -> None:
     desk.has(plugin.HOTPLUGS, ATTACHED)
     assert desk.run(*DETACH, "--force").status == 0

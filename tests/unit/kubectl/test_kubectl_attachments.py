@@ -130,6 +130,7 @@ def test_a_vm_that_has_it_without_a_volumehotplug(bound: Workstation) -> None:
 
 
 def test_a_vm_that_moves_to_another_node(bound: Workstation) -> None:
+    """The pod that KubeVirt made there for it is nobody who uses the claim."""
     bound.has(plugin.GUESTS, guest("c2", "compute-1", "data"))
     nodes = ("compute-1", "compute-2")
     bound.has("volumeattachments", *(attachment(PV, node) for node in nodes))
@@ -139,8 +140,13 @@ def test_a_vm_that_moves_to_another_node(bound: Workstation) -> None:
     )
     assert rows(bound) == [
         ["storage-1", "compute-1", "vm/c2", "Attached"],
-        ["storage-1", "compute-2", "pod/hp-compute-2", "Attached"],
+        ["storage-1", "compute-2", "<none>", "Attached"],
     ]
+
+
+def test_a_pod_that_kubevirt_made_for_a_vm_that_cannot_be_seen(bound: Workstation) -> None:
+    bound.has("pods", pod("hp-x", node="compute-1", claims=("data",), labels=HOTPLUG_POD))
+    assert rows(bound) == [["storage-1", "compute-1", "pod/hp-x", "Waiting"]]
 
 
 def test_only_claims_of_ours_unless_asked(bound: Workstation) -> None:

@@ -10,6 +10,7 @@ import pytest
 from csi_lvm_iscsi.diagnosis import report
 from csi_lvm_iscsi.kubectl import plugin
 from csi_lvm_iscsi.model import findings
+from tests.unit.kubectl import operator_says
 from tests.unit.kubectl.objects import (
     HANDLE,
     PV,
@@ -18,7 +19,6 @@ from tests.unit.kubectl.objects import (
     claim,
     event,
     guest,
-    hotplug,
     metadata,
     node,
     pod,
@@ -41,21 +41,26 @@ LOGS_PV = "pvc-c81a9f02-77aa-4a0b-b7a3-2f6d1c0e9d44"
 
 
 def attaching(desk: Workstation) -> None:
-    first = hotplug("data", "c2", "Attaching", "storage-1 is unreachable")
-    states = [first, hotplug("data", "c2", "Attached")]
-    desk.cluster["lists"] = [[hotplug("data", "c2")]]
+    why = (
+        "rpc error: code = Unavailable desc = storage-1 has no running storage pod: see that node "
+        "storage-1 is up (`kubectl get node storage-1`), that it has the label "
+        "csi-lvm-iscsi.github.io/storage=true, and what its pod of csi-lvm-iscsi-storage says."
+    )
+    states = [operator_says.attaching(why), operator_says.attached()]
+    desk.cluster["lists"] = [[operator_says.nothing()]]
     desk.cluster["watches"] = [[{"type": "MODIFIED", "object": each} for each in states]]
 
 
 def detaching(desk: Workstation) -> None:
-    there = hotplug("data", "c2", "Attached")
-    desk.has(plugin.HOTPLUGS, there)
-    there["metadata"]["deletionTimestamp"] = "2026-11-28T10:00:00Z"
-    held = hotplug("data", "c2", "Detaching", "c2 has not let go of the disk: unmount it there")
-    held["metadata"] = there["metadata"]
-    desk.cluster["lists"] = [[there]]
-    events = [{"type": "MODIFIED", "object": held}, {"type": "DELETED", "object": held}]
-    desk.cluster["watches"] = [events]
+    desk.has(plugin.HOTPLUGS, operator_says.attached())
+    desk.cluster["lists"] = [[operator_says.leaving()]]
+    states = [
+        operator_says.asked_to_detach(),
+        operator_says.let_go_by_kubevirt(seconds=1),
+        operator_says.let_go_by_kubevirt(seconds=60),
+    ]
+    events = [{"type": "MODIFIED", "object": each} for each in states]
+    desk.cluster["watches"] = [[*events, {"type": "DELETED", "object": states[-1]}]]
 
 
 def in_use(desk: Workstation) -> None:
@@ -66,7 +71,7 @@ def in_use(desk: Workstation) -> None:
     desk.has(plugin.VOLUMES, volume(PV, HANDLE, "data"), logs, shop)
     other_group = "q1SdF3-aaaa-bbbb-cccc-dddd-eeee-ffffff"
     desk.has(plugin.HOSTS, storage_node("storage-1"), storage_node("storage-2", other_group))
-    desk.has(plugin.HOTPLUGS, hotplug("data", "c2", "Attached"))
+    desk.has(plugin.HOTPLUGS, operator_says.attached())
     desk.has(plugin.GUESTS, guest("c2", "compute-1", "data"))
     desk.has("pods", pod("shop-0", "team", node="compute-2", claims=("shop",)))
     desk.has("volumeattachments", attachment(PV, "compute-1"), attachment(OTHER_PV, "compute-2"))

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+from collections import Counter
 from http import HTTPStatus
 from typing import Any, Protocol
 
@@ -21,7 +22,7 @@ _AFTER = {
     "Ready": "UnMountedFromPod",
     "UnMountedFromPod": "Detaching",
 }
-NODE = "node-1"
+NODE, OTHER_NODE = "node-1", "node-2"
 _FINALIZER = "kubevirt.io/virtualMachineControllerFinalize"
 
 
@@ -76,6 +77,9 @@ class KubeVirt:
 
         self.stuck: set[str] = set()
         """Names of volumes whose attachment pods do not end."""
+
+        self._pods: Counter[str] = Counter()
+        """How often the attachment pods of a machine were made anew."""
 
     def path(self, plural: str, name: str = "", part: str = "") -> str:
         words = [GROUP, "namespaces", self._namespace, plural, name, part]
@@ -203,12 +207,27 @@ class KubeVirt:
             with contextlib.suppress(ApiError):
                 await self._api.replace(path, instance)
 
+    async def move(self, name: str) -> None:
+        """A machine moves to the other node as it runs: its volumes stay ready, and get attachment
+        pods there."""
+        instance = await self.find("virtualmachineinstances", name)
+        if instance and instance.get("status", {}).get("phase") == "Running":
+            is_here = instance["status"]["nodeName"] == NODE
+            instance["status"]["nodeName"] = OTHER_NODE if is_here else NODE
+            self.lose_pods(name)
+            path = self.path("virtualmachineinstances", name, "status")
+            await self._api.replace(path, instance)
+
+    def lose_pods(self, name: str) -> None:
+        """The attachment pods of a machine are deleted: KubeVirt makes new ones."""
+        self._pods[name] += 1
+
     def _statuses(self, instance: Object) -> list[Object]:
         volumes = {each["name"]: each for each in instance["spec"]["volumes"]}
         statuses = {each["name"]: each for each in instance["status"].get("volumeStatus", [])}
         for name, volume in volumes.items():
-            old = statuses.get(name)
-            statuses[name] = _advanced(old, name, volume)
+            made = self._pods[instance["metadata"]["name"]]
+            statuses[name] = _advanced(statuses.get(name), name, volume, made)
         for name in set(statuses) - set(volumes):
             phase = statuses[name].get("phase")
             if name in self.held and phase in ("MountedToPod", "Ready"):
@@ -258,7 +277,7 @@ def check_removal(volumes: list[Object], name: str) -> None:
         raise ApiError(HTTPStatus.CONFLICT, f"Unable to remove volume [{name}]")
 
 
-def _advanced(old: Object | None, name: str, volume: Object) -> Object:
+def _advanced(old: Object | None, name: str, volume: Object, made: int) -> Object:
     claim = {"claimName": claim_of(volume)}
     if not hotpluggable(volume):
         return {"name": name, "target": "vda", "persistentVolumeClaimInfo": claim}
@@ -270,7 +289,7 @@ def _advanced(old: Object | None, name: str, volume: Object) -> Object:
         "target": "sda" if phase == "Ready" else "",
         "phase": phase,
         "persistentVolumeClaimInfo": claim,
-        "hotplugVolume": {"attachPodName": f"hp-volume-{name}"},
+        "hotplugVolume": {"attachPodName": f"hp-volume-{name}{f'-{made}' if made else ''}"},
     }
 
 

@@ -197,6 +197,11 @@ class Scene(Users):
     def events(self) -> list[str]:
         return [each["reason"] for key, each in self.api.objects.items() if key[2] == "events"]
 
+    def last_event(self) -> tuple[str, str]:
+        """Its reason and its words."""
+        *_, last = (each for key, each in self.api.objects.items() if key[2] == "events")
+        return last["reason"], last["message"]
+
     def entries(self, machine: str) -> list[tuple[str, str]]:
         """The hot-pluggable volumes that a machine asks for: claim and serial number."""
         key = (GROUP, NAMESPACE, "virtualmachines", machine)
@@ -228,6 +233,13 @@ class Scene(Users):
             for each in statuses
             if "hotplugVolume" in each and each["phase"] == "Ready"
         ]
+
+    def is_where(self, machine: str, volume: str) -> tuple[str, str]:
+        """The node of an instance, and the attachment pod of one of its volumes."""
+        key = (GROUP, NAMESPACE, "virtualmachineinstances", machine)
+        status = self.api.objects[key]["status"]
+        pods = {each["name"]: each.get("hotplugVolume", {}) for each in status["volumeStatus"]}
+        return status["nodeName"], pods[volume]["attachPodName"]
 
     def names_in_guest(self, machine: str) -> list[str]:
         """The names of the hot-plugged volumes that an instance has, or still has."""

@@ -9,8 +9,13 @@ from typing import Any
 import pytest
 
 from csi_lvm_iscsi.model import names
-from csi_lvm_iscsi.operator.hotplug import quotes, rules, ways
-from csi_lvm_iscsi.operator.hotplug.machines import Instance, VirtualMachine
+from csi_lvm_iscsi.operator.hotplug import rules
+from csi_lvm_iscsi.operator.hotplug.machines import (
+    Instance,
+    VirtualMachine,
+    Volume,
+    VolumeStatus,
+)
 from csi_lvm_iscsi.operator.hotplug.objects import (
     Claim,
     KubeVirt,
@@ -19,9 +24,8 @@ from csi_lvm_iscsi.operator.hotplug.objects import (
     VolumeHotplug,
     serial_of,
 )
-from csi_lvm_iscsi.operator.hotplug.ways import Way
 from csi_lvm_iscsi.operator.hotplug.world import Action, World, volume_name
-from tests.unit.operator_hotplug.kubevirt import kubevirt_object, machine_object
+from tests.unit.operator_hotplug.kubevirt import apply_request, kubevirt_object, machine_object
 from tests.unit.operator_hotplug.users import attachment
 
 NOW = dt.datetime(2026, 11, 28, tzinfo=dt.UTC)
@@ -64,6 +68,32 @@ def machine(**spec: Any) -> VirtualMachine:  # noqa: ANN401
     return VirtualMachine.of(found)
 
 
+def with_virtio(has: tuple[str, ...], requested: tuple[str, ...]) -> VirtualMachine:
+    """A machine with hot-pluggable virtio volumes, and requests for more."""
+    found = machine_object("c2")
+    found["metadata"] |= {"namespace": "default", "resourceVersion": "7"}
+    options = [
+        {
+            "name": each,
+            "disk": {"disk": {"bus": "virtio"}},
+            "volumeSource": {
+                "persistentVolumeClaim": {"claimName": f"of-{each}", "hotpluggable": True}
+            },
+        }
+        for each in (*has, *requested)
+    ]
+    for each in options[: len(has)]:
+        apply_request(found["spec"]["template"]["spec"], {"addVolumeOptions": each})
+    requests = [{"addVolumeOptions": each} for each in options[len(has) :]]
+    return VirtualMachine.of({**found, "status": {"volumeRequests": requests}})
+
+
+def with_ours() -> VirtualMachine:
+    """A machine that asks for our volume."""
+    ours = Volume("data", "data", is_hotpluggable=True, serial=SERIAL, bus="scsi")
+    return replace(machine(), volumes=(*machine().volumes, ours))
+
+
 def instance(*virtio: str, memory: str = "1Gi", node: str = "node-1") -> Instance:
     disks = [{"name": each, "disk": {"bus": "virtio"}} for each in virtio]
     source = {"claimName": "x", "hotpluggable": True}
@@ -93,6 +123,16 @@ WORLD = World(
     claim=claim(),
     volume_handle=HANDLE,
 )
+LEFT = VolumeStatus(
+    name="data",
+    claim="data",
+    phase="Detaching",
+    target="",
+    is_hotplugged=True,
+    attachment_pod="hp-volume-data",
+    attachment_pod_uid="",
+    message="",
+)
 ELSEWHERE = (VolumeAttachment.of(attachment("pv-data", "node-2")),)
 
 
@@ -109,6 +149,37 @@ ELSEWHERE = (VolumeAttachment.of(attachment("pv-data", "node-2")),)
             "Pending",
             "VolumeMigration",
             "updateVolumesStrategy",
+        ),
+        (
+            {"machine": replace(machine(), disables_hotplug=True), "instance": None},
+            "Pending",
+            "HotplugDisabledByVirtualMachine",
+            "Take that out of spec.template.spec.domain.devices, or of its preference.",
+        ),
+        # Taken out, but not yet restarted.
+        (
+            {"instance": replace(instance(), disables_hotplug=True)},
+            "Pending",
+            "HotplugDisabledByVirtualMachine",
+            "virtctl restart c2",
+        ),
+        (
+            {"machine": replace(machine(), deleted=True)},
+            "Pending",
+            "VirtualMachineDeleting",
+            "is being deleted",
+        ),
+        (
+            {"machine": with_ours(), "instance": replace(instance(), phase="Scheduling")},
+            "Attaching",
+            "VirtualMachineStarting",
+            "VirtualMachine c2 starts (Scheduling), and gets the volume as it does.",
+        ),
+        (
+            {"instance": replace(instance(), statuses=(LEFT,))},
+            "Pending",
+            "StillDetaching",
+            "still being taken out of the guest",
         ),
         ({"claim": None}, "Pending", "ClaimNotFound", "PersistentVolumeClaim data is not there"),
         ({"claim": claim(deletionTimestamp="x")}, "Pending", "ClaimNotFound", "being deleted"),
@@ -141,6 +212,27 @@ ELSEWHERE = (VolumeAttachment.of(attachment("pv-data", "node-2")),)
             "NoFreePort",
             "Use `bus: scsi`",
         ),
+        # Of several at once the instance has none yet.
+        (
+            {
+                "hotplug": hotplug(bus="virtio"),
+                "machine": with_virtio(("a", "b"), requested=("b", "c")),
+                "instance": instance("a"),
+            },
+            "Failed",
+            "NoFreePort",
+            "3 are taken (a, b, c)",
+        ),
+        (
+            {
+                "hotplug": hotplug(bus="virtio"),
+                "machine": with_virtio(("a",), requested=("b",)),
+                "instance": instance("a"),
+            },
+            "Attaching",
+            "Requested",
+            "asked",
+        ),
         (
             {"hotplug": hotplug(bus="virtio"), "instance": instance("a", "b", "c", memory="4Gi")},
             "Attaching",
@@ -158,69 +250,28 @@ def test_before_the_machine_has_it(
     assert (decided.action is Action.ADD) == (reason == "Requested")
 
 
+@pytest.mark.parametrize(
+    ("condition", "told"),
+    [
+        ({"status": "True"}, ""),
+        ({"status": "False"}, "its virt-launcher pod is not"),
+        ({"status": "False", "message": "virt-launcher pod is terminating"}, "is terminating"),
+        # Of a machine that starts, which was not ready before.
+        ({"status": "False", "reason": "GuestNotRunning", "message": "not reported"}, ""),
+    ],
+)
+def test_a_machine_that_is_not_ready_though_it_runs(condition: dict[str, str], told: str) -> None:
+    status = {"phase": "Running", "conditions": [{"type": "Ready", **condition}]}
+    metadata = {"name": "c2", "namespace": "default"}
+    found = Instance.of({"metadata": metadata, "spec": {}, "status": status})
+    assert told in found.not_ready
+    assert bool(told) == bool(found.not_ready)
+
+
 def test_a_deletion_ends_at_once_where_there_is_nothing_to_take_out() -> None:
     deleted = replace(WORLD, hotplug=hotplug(deleted=True))
     for world in (deleted, replace(deleted, machine=None), replace(deleted, claim=None)):
         assert rules.decide(world).action is Action.FINISH
-
-
-@pytest.mark.parametrize(
-    ("given", "way"),
-    [
-        (kubevirt(), None),
-        (kubevirt("HotplugVolumes"), Way.IMPERATIVE),
-        (kubevirt("DeclarativeHotplugVolumes"), Way.DECLARATIVE),
-        (kubevirt("DeclarativeHotplugVolumes", version="v1.5.2"), None),
-        (kubevirt("HotplugVolumes", "DeclarativeHotplugVolumes"), Way.IMPERATIVE),
-        (kubevirt(version="v1.9.0-rc.2"), Way.DECLARATIVE),
-        (kubevirt("HotplugVolumes", version="v1.9.0"), Way.IMPERATIVE),
-        (kubevirt(version="v1.9.0", disabled=("DeclarativeHotplugVolumes",)), None),
-        (
-            kubevirt(
-                "DeclarativeHotplugVolumes",
-                version="v1.9.0",
-                disabled=("DeclarativeHotplugVolumes",),
-            ),
-            Way.DECLARATIVE,
-        ),
-        (kubevirt(version="devel"), Way.DECLARATIVE),
-    ],
-)
-def test_the_way_is_what_kubevirt_goes(given: KubeVirt, way: Way | None) -> None:
-    assert ways.way_of(given) is way
-
-
-def test_the_command_that_enables_keeps_the_gates_that_are_set() -> None:
-    assert ways.enabling(kubevirt("Snapshot")) == (
-        "kubectl -n kubevirt patch kubevirt kubevirt --type merge -p "
-        '\'{"spec": {"configuration": {"developerConfiguration": '
-        '{"featureGates": ["Snapshot", "DeclarativeHotplugVolumes"]}}}}\''
-    )
-
-
-def test_a_machine_without_lists_gets_them() -> None:
-    bare = replace(machine(), disks=None, has_volumes=False)
-    operations = ways.adding(hotplug(readOnly=True), bare, "data", SERIAL)
-    assert operations == [
-        {"op": "test", "path": "/metadata/resourceVersion", "value": "7"},
-        {
-            "op": "add",
-            "path": "/spec/template/spec/domain/devices/disks",
-            "value": [
-                {"name": "data", "disk": {"bus": "scsi", "readonly": True}, "serial": SERIAL}
-            ],
-        },
-        {
-            "op": "add",
-            "path": "/spec/template/spec/volumes",
-            "value": [
-                {
-                    "name": "data",
-                    "persistentVolumeClaim": {"claimName": "data", "hotpluggable": True},
-                }
-            ],
-        },
-    ]
 
 
 def test_the_serial_number_is_the_beginning_of_the_disks_own() -> None:
@@ -242,33 +293,6 @@ def test_a_volume_is_named_like_its_claim_where_kubevirt_takes_that(
 ) -> None:
     made = volume_name(hotplug(claimName=name), taken)
     assert made == expected if expected else made.startswith("vhp-")
-
-
-@pytest.mark.parametrize(
-    ("message", "short"),
-    [
-        (
-            "rpc error: code = Unavailable desc = storage-2 is unreachable.",
-            "storage-2 is unreachable.",
-        ),
-        (
-            (
-                'AttachVolume.Attach failed for volume "pv" : rpc error: code = Internal desc = '
-                "rpc error: code = Aborted desc = busy"
-            ),
-            "busy",
-        ),
-        ("0/3 nodes are available", "0/3 nodes are available"),
-    ],
-)
-def test_what_others_say_is_told_in_their_own_words(message: str, short: str) -> None:
-    assert quotes.in_short(message) == short
-
-
-def test_the_newest_complaint_is_told() -> None:
-    said = [Told("a", "old", NOW), Told("b", "new", NOW + dt.timedelta(1)), Told("c", "never")]
-    assert quotes.newest(said) == "b: new"
-    assert quotes.newest([]) == ""
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
+import pytest
+
 from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.storage_client.api_server import ApiError
 from tests.unit.operator_hotplug.flow import attached, phase, reason
@@ -51,6 +53,47 @@ async def test_controllers_that_are_down_are_not_waited_for(scene: Scene) -> Non
         await scene.settle([], rounds=1)
     assert scene.hotplugs() == {}
     assert scene.events()[-1] == "DetachUnfinished"
+
+
+@pytest.mark.parametrize(
+    ("down", "words"),
+    [
+        ("virt-controller", "No pod of virt-controller is ready."),
+        ("virt-handler", "No pod of virt-handler of node node-1 is ready."),
+    ],
+)
+async def test_a_part_that_is_down_is_named_though_kubevirt_says_that_it_works(
+    scene: Scene, down: str, words: str
+) -> None:
+    """With virt-operator down nobody takes that back. It is waited for all the same."""
+    await attached(scene)
+    await scene.set_available(available=True, down=(down,))
+    await scene.api.delete(f"{HOTPLUGS}/data")
+    for _ in range(70):
+        await scene.settle([], rounds=1)
+        if down == "virt-handler":
+            await scene.virt.control("c2")
+    assert (phase(scene), reason(scene)) == ("Detaching", "DetachFailing")
+    message = scene.condition("data")["message"]
+    assert f"{words} See `kubectl -n kubevirt get pods`. To end this all the same: " in message
+    assert scene.events().count("DetachFailing") == 1
+    await scene.set_available(available=True)
+    await scene.settle(["c2"], rounds=10)
+    assert (scene.hotplugs(), scene.events()[-1]) == ({}, "Detached")
+
+
+async def test_a_request_to_add_that_nobody_works_on_names_the_part_that_is_down(
+    scene: Scene,
+) -> None:
+    if scene.virt.is_declarative:
+        return
+    await scene.set_available(available=True, down=("virt-controller",))
+    await scene.hotplug("data", "data", "c2")
+    await scene.settle([], rounds=2)
+    await scene.api.delete(f"{HOTPLUGS}/data")
+    await scene.settle([], rounds=20)
+    assert reason(scene) == "DetachFailing"
+    assert "No pod of virt-controller is ready." in scene.condition("data")["message"]
 
 
 async def test_a_guest_that_holds_is_waited_for_though_kubevirt_is_away_for_a_moment(
@@ -110,6 +153,19 @@ async def test_a_machine_that_is_deleted_ends_it(scene: Scene) -> None:
     await scene.api.delete(f"{HOTPLUGS}/data")
     await scene.settle([], rounds=2)
     assert scene.hotplugs() == {}
+
+
+async def test_a_machine_that_is_being_deleted_is_told(scene: Scene) -> None:
+    await attached(scene)
+    await scene.api.delete(scene.virt.path("virtualmachines", "c2"))
+    await scene.settle([], rounds=2)
+    assert (phase(scene), reason(scene)) == ("Attached", "Attached")
+    assert "But VirtualMachine c2 is being deleted" in scene.condition("data")["message"]
+    assert scene.condition("data", "Prechecked")["reason"] == "VirtualMachineDeleting"
+    await scene.virt.control("c2")
+    await scene.settle([], rounds=2)
+    assert (phase(scene), reason(scene)) == ("Pending", "VirtualMachineDeleting")
+    assert "virtctl start" not in scene.condition("data")["message"]
 
 
 async def test_a_node_that_is_gone_ends_it(scene: Scene) -> None:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 
+import pytest
+
 from csi_lvm_iscsi.operator.hotplug import quotes
+from csi_lvm_iscsi.operator.hotplug.objects import Told
 from csi_lvm_iscsi.storage_client.api_server import Object
+
+_NOW = dt.datetime(2026, 11, 28, tzinfo=dt.UTC)
 
 
 def _event(kind: str, reason: str, message: str) -> Object:
@@ -39,3 +44,30 @@ def test_of_another_wait_or_another_object_nothing_is_quoted() -> None:
         assert quotes.warnings([found], about) == []
     about = quotes.Subject("Pod", "hp", "old", "attachment pod", began - dt.timedelta(seconds=1))
     assert len(quotes.warnings([namesake], about)) == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "short"),
+    [
+        (
+            "rpc error: code = Unavailable desc = storage-2 is unreachable.",
+            "storage-2 is unreachable.",
+        ),
+        (
+            (
+                'AttachVolume.Attach failed for volume "pv" : rpc error: code = Internal desc = '
+                "rpc error: code = Aborted desc = busy"
+            ),
+            "busy",
+        ),
+        ("0/3 nodes are available", "0/3 nodes are available"),
+    ],
+)
+def test_what_others_say_is_told_in_their_own_words(message: str, short: str) -> None:
+    assert quotes.in_short(message) == short
+
+
+def test_the_newest_complaint_is_told() -> None:
+    said = [Told("a", "old", _NOW), Told("b", "new", _NOW + dt.timedelta(1)), Told("c", "never")]
+    assert quotes.newest(said) == "b: new"
+    assert quotes.newest([]) == ""

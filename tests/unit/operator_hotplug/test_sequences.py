@@ -41,6 +41,8 @@ HAPPENINGS = (
     "operator restarted",
     "an answer is late",
     "time passes",
+    "machine moves",
+    "attachment pods are made anew",
 )
 
 SETTINGS = settings(
@@ -143,8 +145,8 @@ class Sequences(RuleBasedStateMachine):
             case strategy:
                 self.attempt(self.scene.api.merge(path, {"spec": {"runStrategy": strategy}}))
 
-    @rule(what=st.sampled_from(HAPPENINGS), claim=claims, seconds=pauses)
-    def happens(self, what: str, claim: str, seconds: int) -> None:
+    @rule(what=st.sampled_from(HAPPENINGS), claim=claims, machine=machines, seconds=pauses)
+    def happens(self, what: str, claim: str, machine: str, seconds: int) -> None:
         scene = self.scene
         match what:
             case "guest holds or lets go":
@@ -161,6 +163,10 @@ class Sequences(RuleBasedStateMachine):
                 self.do(scene.watch())
             case "time passes":
                 self.do(scene.passes(seconds))
+            case "machine moves":
+                self.do(scene.virt.move(machine))
+            case "attachment pods are made anew":
+                scene.virt.lose_pods(machine)
             case "an answer is late":
                 scene.late_by = min(2 * seconds, 119)
 
@@ -204,11 +210,20 @@ class Sequences(RuleBasedStateMachine):
             return
         assert (claim, SERIALS[claim]) not in self.scene.entries(machine), "a machine asks for it"
         assert not self.requested(machine, claim), "KubeVirt will add it yet"
-        has_node = ("/api/v1", "", "nodes", NODE) in self.scene.api.objects
+        has_node = self.node_of(machine) in self.nodes()
         has_machine = (GROUP, NAMESPACE, "virtualmachines", machine) in self.scene.api.objects
         if has_node and has_machine:
             names_in_guest = self.scene.names_in_guest(machine)
             assert claim not in names_in_guest, "the guest has it still"
+
+    def nodes(self) -> list[str]:
+        return [key[3] for key in self.scene.api.objects if key[2] == "nodes"]
+
+    def node_of(self, machine: str) -> str:
+        """Where a machine runs; else the one where it would start."""
+        key = (GROUP, NAMESPACE, "virtualmachineinstances", machine)
+        status = self.scene.api.objects.get(key, {}).get("status", {})
+        return str(status.get("nodeName", NODE))
 
     def requested(self, machine: str, claim: str) -> bool:
         return any(
@@ -242,6 +257,10 @@ class Sequences(RuleBasedStateMachine):
         for machine in MACHINES:
             await self._unblock(machine)
         await scene.settle(list(MACHINES))
+        # While something happens it is seldom attached for long.
+        for machine in MACHINES:
+            await scene.virt.move(machine)
+        await scene.settle(list(MACHINES), rounds=3)
         self.each_is_attached_once()
         for name in scene.hotplugs():
             self.check_ended(name)
@@ -268,6 +287,10 @@ class Sequences(RuleBasedStateMachine):
         assert reason in expected, f"{name}: {condition}, not one of {expected}"
         if reason == "Attached":
             assert spec["claimName"] in self.scene.guest_has(spec["virtualMachineName"])
+            status = found["status"]
+            told = status["node"], status["attachmentPod"]
+            where = self.scene.is_where(spec["virtualMachineName"], status["volumeName"])
+            assert told == where
 
     def expected(self, name: str, claim: str, machine: str) -> set[str]:
         """The reasons that can be true, of what there is to see."""

@@ -14,6 +14,7 @@ from csi_lvm_iscsi.storage_client.api_server import ApiError
 from tests.unit.operator_hotplug.kubevirt import (
     GROUP,
     NODE,
+    OTHER_NODE,
     KubeVirt,
     apply_request,
     claim_of,
@@ -32,6 +33,10 @@ VOLUMES = "/api/v1/persistentvolumes"
 NODES = "/api/v1/nodes"
 EVENTS = f"/api/v1/namespaces/{NAMESPACE}/events"
 PARTS = ("virt-api", "virt-controller", "virt-handler")
+_PODS = (
+    *((part, part, NODE) for part in PARTS),
+    ("virt-handler-2", "virt-handler", OTHER_NODE),
+)
 PODS_OF_KUBEVIRT = "/api/v1/namespaces/kubevirt/pods"
 
 
@@ -43,19 +48,22 @@ class Users:
     virt: KubeVirt
 
     async def kubevirt(self, *gates: str, version: str = "v1.6.0") -> None:
-        """A KubeVirt, and a node for its machines."""
-        await self.api.create(NODES, {"metadata": {"name": NODE}})
+        """A KubeVirt, and nodes for its machines."""
+        for node in (NODE, OTHER_NODE):
+            await self.api.create(NODES, {"metadata": {"name": node}})
         path = f"{GROUP}/namespaces/kubevirt/kubevirts"
         await self.api.create(path, kubevirt_object(*gates, version=version))
-        for part in PARTS:
-            labels = {"kubevirt.io": part}
-            made = {"metadata": {"name": part, "labels": labels}, "spec": {"nodeName": NODE}}
+        for name, part, node in _PODS:
+            metadata = {"name": name, "labels": {"kubevirt.io": part}}
+            made = {"metadata": metadata, "spec": {"nodeName": node}}
             await self.api.create(PODS_OF_KUBEVIRT, made)
         await self.set_available(available=True)
 
-    async def set_available(self, *, available: bool, down: Iterable[str] = PARTS) -> None:
-        """KubeVirt says of itself whether it is available. If not, the pods of these parts are not
-        ready."""
+    async def set_available(self, *, available: bool, down: Iterable[str] | None = None) -> None:
+        """KubeVirt says of itself whether it is available. The pods of these parts are not ready:
+        where it is not and none are named, all."""
+        if down is None:
+            down = () if available else PARTS
         now = self.now.strftime("%Y-%m-%dT%H:%M:%SZ")
         condition = {
             "type": "Available",
@@ -65,10 +73,9 @@ class Users:
         }
         path = f"{GROUP}/namespaces/kubevirt/kubevirts/kubevirt/status"
         await self.api.merge(path, {"status": {"conditions": [condition]}})
-        for part in PARTS:
-            is_ready = available or part not in down
-            ready = {"type": "Ready", "status": str(is_ready), "lastTransitionTime": now}
-            path = f"{PODS_OF_KUBEVIRT}/{part}/status"
+        for name, part, _ in _PODS:
+            ready = {"type": "Ready", "status": str(part not in down), "lastTransitionTime": now}
+            path = f"{PODS_OF_KUBEVIRT}/{name}/status"
             await self.api.merge(path, {"status": {"conditions": [ready]}})
 
     async def claim(self, name: str, *modes: str, phase: str = "Bound") -> None:
