@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 from tests.e2e.kubernetes.manifests import DATA, claim, pod
@@ -12,6 +13,7 @@ from tests.e2e.lab.kubernetes import release
 from tests.e2e.lab.kubernetes.cluster import Cluster
 
 BOOTSTRAP = "csi-lvm-iscsi-bootstrap"
+TLS = "/etc/csi-lvm-iscsi/tls"
 KEYS = "/etc/csi-lvm-iscsi/chap-keys"
 KUBELET_SECONDS = 240
 """Kubelet brings a Secret's new content in a minute or two."""
@@ -50,14 +52,19 @@ def test_new_certificates_are_taken_without_a_restart(cluster: Cluster, user: Us
     for name in ("server", "client"):
         _ours(cluster, "delete", f"secret/csi-lvm-iscsi-{name}-tls")
     _bootstrap(cluster, "renew-1")
-    readers = [name for name in before if "-storage-" in name or "-controller-" in name]
+    hosts, controllers = _named(before, "storage"), _named(before, "controller")
     until(
-        lambda: all(_has_read_certificates(cluster, each, begun) for each in readers),
-        lambda: f"not read anew by all of {readers}",
+        lambda: (
+            all(_has_new(cluster, each, "server") for each in hosts)
+            and all(_has_new(cluster, each, "client") for each in controllers)
+        ),
+        lambda: "kubelet has not brought them everywhere",
         KUBELET_SECONDS,
     )
     user.apply(claim("data"), pod("app", "data"))
     user.await_pods("app")
+    assert any(_has_read_certificates(cluster, each, begun) for each in hosts)
+    assert any(_has_read_certificates(cluster, each, begun) for each in controllers)
     assert _starts(cluster) == before
 
 
@@ -90,6 +97,19 @@ def _key_of(cluster: Cluster, user: User, claim_name: str) -> str:
     (text,) = [read.text for host in hosts if (read := host.exec("cat", grant)).status == 0]
     (key,) = {name for name in _keys_of_secret(cluster) if f'"{name}"' in text}
     return key
+
+
+def _named(pods: Iterable[str], role: str) -> list[str]:
+    return [name for name in pods if f"-{role}-" in name]
+
+
+def _has_new(cluster: Cluster, name: str, of: str) -> bool:
+    """Whether a pod's certificate is that of the Secret."""
+    path = r"--output=jsonpath={.data.tls\.crt}"
+    secret = _ours(cluster, "get", f"secret/csi-lvm-iscsi-{of}-tls", path)
+    container = "storage" if of == "server" else "controller"
+    cat = ("exec", name, f"--container={container}", "--", "cat", f"{TLS}/tls.crt")
+    return base64.b64decode(secret).decode() == _ours(cluster, *cat)
 
 
 def _has_read_certificates(cluster: Cluster, name: str, since: str) -> bool:
