@@ -24,7 +24,7 @@ _STATUS: dict[str, Any] = {
             "type": "Attached",
             "status": "True",
             "reason": "Attached",
-            "message": "The guest has claim data as sda.",
+            "message": "The guest has claim data, disk sda of KubeVirt.",
             "lastTransitionTime": "2026-11-28T00:00:00Z",
         }
     ],
@@ -66,7 +66,7 @@ def test_it_reads_like_a_list_of_attachments(hotplug: cluster.Cluster) -> None:
     ]  # fmt: skip
     wide = hotplug.kubectl("get", "vhp", "-o", "wide")
     assert "0123456789abcdef0123" in wide
-    assert "The guest has claim data as sda." in wide
+    assert "The guest has claim data, disk sda of KubeVirt." in wide
 
 
 @pytest.mark.parametrize(

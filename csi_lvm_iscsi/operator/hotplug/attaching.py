@@ -212,7 +212,7 @@ _ATTACHED = {
 
 def _attached(world: World, entry: Volume, decided: Decision) -> Decision:
     reason, remark = _ATTACHED[world.whose(entry)]
-    disk = f" as {decided.device}" if decided.device else ""
+    disk = f", disk {decided.device} of KubeVirt" if decided.device else ""
     message = f"The guest has claim {world.hotplug.claim}{disk}.{remark}"
     found = _lost(world)
     if found and found.reason is Reason.MACHINE_DELETING:

@@ -85,8 +85,15 @@ class VirtualMachine:
 
     def phase(self, volume: str) -> str:
         """What KubeVirt says of a volume; nothing where it does not know it."""
-        phase = f'--output=jsonpath={{.status.volumeStatus[?(@.name=="{volume}")].phase}}'
-        return self.user.kubectl("get", f"vmi/{self.name}", phase)
+        return self._status_of(volume, "phase")
+
+    def target(self, volume: str) -> str:
+        """KubeVirt's name of a disk. Its guest has another, as the disc counts."""
+        return self._status_of(volume, "target")
+
+    def _status_of(self, volume: str, field: str) -> str:
+        shown = f'--output=jsonpath={{.status.volumeStatus[?(@.name=="{volume}")].{field}}}'
+        return self.user.kubectl("get", f"vmi/{self.name}", shown)
 
     def await_phase(self, volume: str, phase: str) -> None:
         """Until KubeVirt says that of a volume: `Ready`, or nothing when it is unplugged."""

@@ -148,7 +148,7 @@ def test_the_path_of_a_disk_that_others_attached_is_not_known(
     desk: Workstation, reason: Reason, serial: str
 ) -> None:
     """A serial number is one that it was to get, and that it does not have."""
-    message = "The guest has claim data as sda. Somebody else attached it."
+    message = "The guest has claim data, disk sda of KubeVirt. Somebody else attached it."
     others = hotplug("data", "c2", "Attached", message, reason=reason, serial=serial)
     desk.cluster["lists"] = [[others]]
     ran = desk.run(*ATTACH, "--wait")
