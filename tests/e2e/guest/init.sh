@@ -98,6 +98,7 @@ obey() {
         write) write "$2" "$3" "$4" ;;
         identify) identify "$2" ;;
         lines) lines "$2" "$3" ;;
+        '') ;; # what comes before an order
         read) say "$2 block $3 reads: $(text_of "$2" "$3")" ;;
         *) say "unknown order: $*" ;;
     esac

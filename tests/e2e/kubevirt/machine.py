@@ -22,13 +22,14 @@ use IO::Socket::UNIX;
 my ($path, $order) = @ARGV;
 my $console = IO::Socket::UNIX->new(Peer => $path) or die "$path: $!";
 alarm 60;
-print $console "$order\\n";
+print $console "\\n$order\\n";
 while (<$console>) { last if /guest: /; }
 """
 """For the perl that each Debian has, so also the image with QEMU.
 
 It stays until the guest says something: with the connection, QEMU forgets what the guest has not
-yet taken from its port.
+yet taken from its port. On a busy machine the first character after connecting is lost at times: so
+that is an empty line.
 """
 
 
