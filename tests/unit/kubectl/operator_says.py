@@ -17,16 +17,7 @@ _NOW = dt.datetime(2026, 11, 28, 10, tzinfo=dt.UTC)
 _SOURCE = Volume("data", "data", is_hotpluggable=True, serial=SERIAL, bus="scsi")
 _WITHOUT = test_decision.machine()
 _WITH = replace(_WITHOUT, volumes=(*_WITHOUT.volumes, _SOURCE))
-_GIVEN = VolumeStatus(
-    name="data",
-    claim="data",
-    phase="Ready",
-    target="sda",
-    is_hotplugged=True,
-    attachment_pod="hp-volume-7xk2p",
-    attachment_pod_uid="",
-    message="",
-)
+_GIVEN = replace(test_decision.LEFT, phase="Ready", target="sda", attachment_pod="hp-volume-7xk2p")
 
 
 def nothing() -> Object:
