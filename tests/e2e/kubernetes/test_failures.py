@@ -51,7 +51,7 @@ def lost(cluster: Cluster) -> Iterator[Host]:
     cluster.kubectl("taint", "node", "compute-2", OUT_OF_SERVICE.split("=", maxsplit=1)[0] + "-")
     cluster.insist("kubectl", "wait", "--for=condition=Ready", "--timeout=180s", "node/compute-2")
     rollout = ("rollout", "status", "daemonset/csi-lvm-iscsi-node", "--timeout=180s")
-    cluster.insist("kubectl", f"--namespace={release.NAMESPACE}", *rollout)
+    release.kubectl(cluster, *rollout)
 
 
 def test_a_node_out_of_service_loses_its_volume_to_another(
@@ -140,12 +140,12 @@ def test_the_leader_killed_while_it_provisions(cluster: Cluster, user: User) -> 
     user.apply(*(claim(name) for name in names))
     until(lambda: _count_bound(user), lambda: "none is bound")
     kill = ("delete", f"pod/{leader}", "--grace-period=0", "--force")
-    cluster.insist("kubectl", f"--namespace={release.NAMESPACE}", *kill)
+    release.kubectl(cluster, *kill)
     assert _count_bound(user) < len(names), "it was killed too late"
     user.await_bound(*names, seconds=300)
     assert len(logical_volumes(cluster)) == len(names)
     rollout = ("rollout", "status", "deployment/csi-lvm-iscsi-controller", "--timeout=120s")
-    cluster.insist("kubectl", f"--namespace={release.NAMESPACE}", *rollout)
+    release.kubectl(cluster, *rollout)
 
 
 def _count_bound(user: User) -> int:
@@ -156,10 +156,10 @@ def _count_bound(user: User) -> int:
 def _leader(cluster: Cluster) -> str:
     """The pod whose provisioner works."""
     lease = "lease/csi-lvm-iscsi-github-io"
-    get = (f"--namespace={release.NAMESPACE}", "get", lease, "--output=json")
-    holder: str = json.loads(cluster.insist("kubectl", *get))["spec"]["holderIdentity"]
-    pods = ("get", "pods", f"--namespace={release.NAMESPACE}", "--output=name")
-    names = [name.partition("/")[2] for name in cluster.insist("kubectl", *pods).split()]
+    get = ("get", lease, "--output=json")
+    holder: str = json.loads(release.kubectl(cluster, *get))["spec"]["holderIdentity"]
+    pods = ("get", "pods", "--output=name")
+    names = [name.partition("/")[2] for name in release.kubectl(cluster, *pods).split()]
     return next(name for name in names if name in holder)
 
 

@@ -50,7 +50,7 @@ def test_new_certificates_are_taken_without_a_restart(cluster: Cluster, user: Us
     before = _starts(cluster)
     begun = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     for name in ("server", "client"):
-        _ours(cluster, "delete", f"secret/csi-lvm-iscsi-{name}-tls")
+        release.kubectl(cluster, "delete", f"secret/csi-lvm-iscsi-{name}-tls")
     _bootstrap(cluster, "renew-1")
     hosts, controllers = _named(before, "storage"), _named(before, "controller")
     until(
@@ -71,15 +71,15 @@ def test_new_certificates_are_taken_without_a_restart(cluster: Cluster, user: Us
 def _bootstrap(cluster: Cluster, name: str, *arguments: str) -> None:
     """Run it once, with these arguments more."""
     made = ("create", "job", name, f"--from=cronjob/{BOOTSTRAP}", "--dry-run=client", "-o", "json")
-    job = json.loads(_ours(cluster, *made))
+    job = json.loads(release.kubectl(cluster, *made))
     job["spec"]["template"]["spec"]["containers"][0]["args"] += arguments
     cluster.insist("kubectl", "create", "--filename=-", stdin=json.dumps(job))
-    _ours(cluster, "wait", "--for=condition=Complete", f"job/{name}", "--timeout=120s")
-    _ours(cluster, "delete", f"job/{name}")
+    release.kubectl(cluster, "wait", "--for=condition=Complete", f"job/{name}", "--timeout=120s")
+    release.kubectl(cluster, "delete", f"job/{name}")
 
 
 def _keys_of_secret(cluster: Cluster) -> list[str]:
-    shown = _ours(cluster, "get", "secret/csi-lvm-iscsi-chap-keys", "--output=json")
+    shown = release.kubectl(cluster, "get", "secret/csi-lvm-iscsi-chap-keys", "--output=json")
     return sorted(json.loads(shown)["data"])
 
 
@@ -87,7 +87,7 @@ def _keys_of_pods(cluster: Cluster) -> Iterator[list[str]]:
     """Those that each storage and node pod has."""
     for name in _starts(cluster):
         if "-storage-" in name or "-node-" in name:
-            yield _ours(cluster, "exec", name, "--", "ls", KEYS).split()
+            yield release.kubectl(cluster, "exec", name, "--", "ls", KEYS).split()
 
 
 def _key_of(cluster: Cluster, user: User, claim_name: str) -> str:
@@ -106,21 +106,21 @@ def _named(pods: Iterable[str], role: str) -> list[str]:
 def _has_new(cluster: Cluster, name: str, of: str) -> bool:
     """Whether a pod's certificate is that of the Secret."""
     path = r"--output=jsonpath={.data.tls\.crt}"
-    secret = _ours(cluster, "get", f"secret/csi-lvm-iscsi-{of}-tls", path)
+    secret = release.kubectl(cluster, "get", f"secret/csi-lvm-iscsi-{of}-tls", path)
     container = "storage" if of == "server" else "controller"
     cat = ("exec", name, f"--container={container}", "--", "cat", f"{TLS}/tls.crt")
-    return base64.b64decode(secret).decode() == _ours(cluster, *cat)
+    return base64.b64decode(secret).decode() == release.kubectl(cluster, *cat)
 
 
 def _has_read_certificates(cluster: Cluster, name: str, since: str) -> bool:
     container = "storage" if "-storage-" in name else "controller"
     logs = ("logs", name, f"--container={container}", f"--since-time={since}")
-    return "certificates read anew" in _ours(cluster, *logs)
+    return "certificates read anew" in release.kubectl(cluster, *logs)
 
 
 def _starts(cluster: Cluster) -> dict[str, int]:
     """How often the containers of each of the driver's pods were started again."""
-    pods = json.loads(_ours(cluster, "get", "pods", "--output=json"))["items"]
+    pods = json.loads(release.kubectl(cluster, "get", "pods", "--output=json"))["items"]
     return {
         each["metadata"]["name"]: sum(
             status["restartCount"] for status in each["status"]["containerStatuses"]
@@ -128,7 +128,3 @@ def _starts(cluster: Cluster) -> dict[str, int]:
         for each in pods
         if BOOTSTRAP not in each["metadata"]["name"]
     }
-
-
-def _ours(cluster: Cluster, *arguments: str) -> str:
-    return cluster.insist("kubectl", f"--namespace={release.NAMESPACE}", *arguments, timeout=150)

@@ -53,7 +53,7 @@ def test_an_upgrade_under_a_verifying_writer(cluster: Cluster, user: User) -> No
     _await_progress(user)
 
     for tgtd in tgtds:
-        _helm_namespace(cluster, "delete", f"pod/{tgtd}")
+        release.kubectl(cluster, "delete", f"pod/{tgtd}")
     _await_rollouts(cluster)
     assert not set(tgtds) & set(_pods(cluster))
     _await_progress(user)
@@ -73,7 +73,7 @@ def _written(user: User) -> int:
 
 
 def _pods(cluster: Cluster) -> list[str]:
-    names = _helm_namespace(cluster, "get", "pods", "--output=name").split()
+    names = release.kubectl(cluster, "get", "pods", "--output=name").split()
     return [name.removeprefix("pod/") for name in names if "bootstrap" not in name]
 
 
@@ -84,11 +84,11 @@ def _split(pods: list[str]) -> tuple[list[str], list[str]]:
 
 def _await_rollouts(cluster: Cluster) -> None:
     kinds = "deployments,daemonsets"
-    for workload in _helm_namespace(cluster, "get", kinds, "--output=name").split():
+    for workload in release.kubectl(cluster, "get", kinds, "--output=name").split():
         if "tgtd" in workload:  # OnDelete, of which `rollout status` knows nothing
             _await_ready(cluster, workload)
         else:
-            _helm_namespace(cluster, "rollout", "status", workload, "--timeout=180s")
+            release.kubectl(cluster, "rollout", "status", workload, "--timeout=180s")
 
 
 def _await_ready(cluster: Cluster, daemon_set: str) -> None:
@@ -97,14 +97,10 @@ def _await_ready(cluster: Cluster, daemon_set: str) -> None:
 
 def _is_ready(cluster: Cluster, daemon_set: str) -> bool:
     numbers = "{.status.numberReady} {.status.desiredNumberScheduled}"
-    ready, desired = _helm_namespace(
+    ready, desired = release.kubectl(
         cluster, "get", daemon_set, f"--output=jsonpath={numbers}"
     ).split()
     return ready == desired
-
-
-def _helm_namespace(cluster: Cluster, *arguments: str) -> str:
-    return cluster.insist("kubectl", f"--namespace={release.NAMESPACE}", *arguments)
 
 
 def test_volumes_outlive_the_chart(cluster: Cluster, user: User) -> None:

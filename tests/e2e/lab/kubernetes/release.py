@@ -43,6 +43,11 @@ def install(cluster: Cluster, hosts: Sequence[Host], progress: Progress) -> None
     upgrade(cluster, {})
 
 
+def kubectl(cluster: Cluster, *arguments: str) -> str:
+    """What kubectl prints, as administrator, in the driver's namespace."""
+    return cluster.insist("kubectl", f"--namespace={NAMESPACE}", *arguments)
+
+
 def upgrade(cluster: Cluster, values: Mapping[str, Any]) -> None:
     """Install or upgrade the chart with the lab's values and these instead of theirs."""
     cluster.insist(
