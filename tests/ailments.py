@@ -11,8 +11,12 @@ from csi_lvm_iscsi.model.findings import Level
 _HOLD = "daemon=$(pgrep -x {0}); keeper=$(ps -o ppid= -p $daemon); kill -STOP $keeper"
 _LET_GO = "pkill -9 -x {0}; pkill -CONT -f lab/host.sh"
 _HOLD_TGTD, _LET_GO_TGTD = _HOLD.format("tgtd"), _LET_GO.format("tgtd")
-# It stays as a zombie, as its parent is the supervisor.
-_DIE = "; kill -9 $daemon; until ps -o stat= -p $daemon | grep -q Z; do sleep 0.1; done"
+# It stays as a zombie, as its parent is the supervisor. Its first thread may be one while others
+# have its sockets still.
+_DIE = '; kill -9 $daemon; until [ "$(ps -L -o s= -p $daemon)" = Z ]; do sleep 0.1; done'
+_LISTEN = (
+    "python -c 'import signal, socket; s = socket.create_server((\"\", 3260)); signal.pause()'"
+)
 _KEEP_LVM = "cp -a /etc/lvm /run/lvm-before"
 _RESTORE_LVM = "rm -rf /etc/lvm; mv /run/lvm-before /etc/lvm"
 _SEE_ALL = (
@@ -104,11 +108,11 @@ AILMENTS = [
     ),
     Ailment(
         "port-taken", "storage",
-        f"{_HOLD_TGTD}{_DIE}; setsid python -m http.server 3260 >/dev/null 2>&1 & "
-        f"until ss -ltn | grep -q :3260; do sleep 0.1; done; {_LET_GO_TGTD}; "
-        "until pgrep -x -r S tgtd; do sleep 0.1; done",
+        f"{_HOLD_TGTD}{_DIE}; setsid {_LISTEN} >/dev/null 2>&1 & "
+        f"until ss -ltnp | grep :3260 | grep -q python; do sleep 0.1; done; {_LET_GO_TGTD}; "
+        "until tgtadm --lld iscsi --mode portal --op show; do sleep 0.1; done",
         "portals", Level.ERROR, "is taken by process", "kill",
-        clear="pkill -9 -x tgtd", repairs=False,
+        clear=f"pkill -9 -f '[c]reate_server'; {_LET_GO_TGTD}", repairs=False,
     ),
     Ailment(
         "iscsid-dead", "node",
