@@ -36,15 +36,25 @@ def test_tgtd_killed_while_the_guest_writes(
 def test_the_operator_is_killed_on_both_ways(
     cluster: KubeVirtCluster, user: User, c2: VirtualMachine
 ) -> None:
-    user.apply(claim("once", block=True), volume_hotplug("c2-once", "once", "c2"))
+    """With several at once, and the guest has each of them once."""
+    names = ("one", "two", "three", "four")
+    hotplugs = [f"vhp/c2-{name}" for name in names]
+    user.apply(*(claim(name, block=True) for name in names))
+    user.apply(*(volume_hotplug(f"c2-{name}", name, "c2") for name in names))
     kill_operator(cluster)
-    attached(user, "c2-once")
-    assert c2.hear("block 1 ")[0].startswith("sda appeared: 64 MiB")
-    user.kubectl("delete", "vhp/c2-once", "--wait=false")
+    for name in names:
+        attached(user, f"c2-{name}")
+    said = [line for _ in names for line in c2.hear("block 1 ")]
+    appeared = [line.partition("serial ")[2] for line in said if " appeared: " in line]
+    assert sorted(appeared) == sorted(user.get(each)["status"]["serial"] for each in hotplugs)
+
+    user.kubectl("delete", *hotplugs, "--wait=false")
     kill_operator(cluster)
-    user.wait("delete", "vhp/c2-once", seconds=PATIENCE)
-    assert c2.hear("is gone") == ["sda is gone"], "it was plugged in more than once"
-    user.delete("pvc/once")
+    for each in hotplugs:
+        user.wait("delete", each, seconds=PATIENCE)
+    said = [line for _ in names for line in c2.hear("is gone")]
+    assert sorted(said) == [f"{disk} is gone" for disk in ("sda", "sdb", "sdc", "sdd")]
+    user.delete(*(f"pvc/{name}" for name in names))
 
 
 def test_two_nodes_have_a_volume_each_by_its_own_credentials(
