@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from tests.e2e.kubernetes.hosts import logical_volumes
 from tests.e2e.kubernetes.manifests import DATA, THICK, claim, pod, storage_class
 from tests.e2e.kubernetes.user import PATIENCE, User, until
+from tests.e2e.lab.host import Host
 from tests.e2e.lab.kubernetes import release
 from tests.e2e.lab.kubernetes.cluster import Cluster
 
 CORDONED = "storage-1"
+BOOT_PATIENCE = 300
+"""Seconds: until a host and its pods are up."""
+
 LABEL = release.STORAGE_LABEL.partition("=")[0]
 SIZE_BYTES = 64 * 2**20
 """Of a claim that does not say it."""
@@ -129,6 +134,62 @@ def test_a_host_is_drained_and_taken_out_of_service(
     cluster.insist("kubectl", "delete", f"storagenode/{CORDONED}")
     assert not _has_storage_node(cluster)
     assert user.sh("reader", f"cat {DATA}/file") == "moved"
+
+
+def test_the_disks_of_a_lost_host_in_another_server(
+    cluster: Cluster, user: User, near: str
+) -> None:
+    """As docs/storage-hosts.md has it: the other gets them when the lost one is given up."""
+    lost, other = cluster.host(CORDONED), cluster.host("storage-2")
+    user.apply(claim("data", storage_class=near), pod("writer", "data", node="compute-1"))
+    user.await_pods("writer")
+    user.sh("writer", f"echo moved >{DATA}/file; sync")
+    user.delete("pod/writer")
+    with _disks_in(cluster, lost, other):
+        conflict, place = "condition=VolumeGroupConflict", f"storagenode/{other.name}"
+        user.wait(conflict, place, seconds=BOOT_PATIENCE)
+        assert f"belongs to {lost.name}, which does not answer" in _conflict(user, other)
+        _patch(cluster, lost.name, retired=True)
+        user.wait(f"{conflict}=False", place)
+        user.apply(pod("reader", "data", node="compute-1"))
+        user.await_pods("reader")
+        assert user.sh("reader", f"cat {DATA}/file") == "moved"
+        user.delete("pod/reader")
+    assert set(logical_volumes(cluster).values()) == {lost.name}
+
+
+@contextmanager
+def _disks_in(cluster: Cluster, lost: Host, other: Host) -> Iterator[None]:
+    """A host is off, and its disks are in another, whose own are out. All is as before then."""
+
+    def exchange() -> None:
+        aside = lost.data_disk.with_suffix(".aside")
+        lost.data_disk.rename(aside)
+        other.data_disk.rename(lost.data_disk)
+        aside.rename(other.data_disk)
+
+    for host in (lost, other):
+        host.shut_down()
+    exchange()
+    other.boot()
+    try:
+        yield
+    finally:
+        other.shut_down()
+        exchange()
+        for host in (lost, other):
+            host.power_on()
+        _patch(cluster, lost.name, retired=False)
+        nodes = [f"storagenode/{host.name}" for host in (lost, other)]
+        for condition in ("Ready", "VolumeGroupConflict=False"):
+            wait = ("wait", f"--for=condition={condition}", f"--timeout={BOOT_PATIENCE}s")
+            cluster.insist("kubectl", *wait, *nodes, timeout=2 * BOOT_PATIENCE)
+
+
+def _conflict(user: User, host: Host) -> str:
+    conditions = user.get(f"storagenode/{host.name}")["status"]["conditions"]
+    messages = {each["type"]: str(each["message"]) for each in conditions}
+    return messages["VolumeGroupConflict"]
 
 
 def _has_storage_node(cluster: Cluster) -> bool:

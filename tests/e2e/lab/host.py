@@ -77,7 +77,7 @@ class Host:
         else:
             make_system_disk(self.system_disk, SYSTEM_DISK_MIB)
         if self.identity.kind == "storage":
-            _make_sparse(self._data_disk, DATA_DISK_MIB)
+            _make_sparse(self.data_disk, DATA_DISK_MIB)
         self._memory.write_text(str(memory_mib or MEMORY_MIB[self.identity.kind]))
 
     @property
@@ -94,7 +94,7 @@ class Host:
         return self.directory / "copied.img"
 
     @property
-    def _data_disk(self) -> Path:
+    def data_disk(self) -> Path:
         return self.directory / "data.img"
 
     @property
@@ -123,7 +123,7 @@ class Host:
         copied = f",{self._copied_disk}" if self._copied_disk.is_symlink() else ""
         disks = [f"ubd0={self.system_disk}{copied}"]
         if self.identity.kind == "storage":
-            disks.append(f"ubd1={self._data_disk}")
+            disks.append(f"ubd1={self.data_disk}")
         self._machine.start(
             self._network.namespace,
             [
