@@ -1,4 +1,4 @@
-"""`kubectl lvmiscsi attach` and `detach`: what they ask for, and what they tell while they wait."""
+"""`kubectl lvmiscsi attach`: what it asks for, and what it tells while it waits."""
 
 import re
 
@@ -6,25 +6,20 @@ import pytest
 
 from csi_lvm_iscsi.kubectl import plugin
 from csi_lvm_iscsi.operator.hotplug.reasons import Reason
-from tests.unit.kubectl.objects import SERIAL, TIME, Object, hotplug
+from tests.unit.kubectl.objects import SERIAL, Object, hotplug
+from tests.unit.kubectl.plugging import (
+    ATTACH,
+    ATTACHED,
+    DETACH,
+    NEW,
+    leaving,
+    modified,
+    named,
+    waits,
+)
 from tests.unit.kubectl.workstation import Workstation
 
-ATTACH = ("attach", "data", "--vm", "c2")
-DETACH = ("detach", "data", "--vm", "c2")
-NEW, ATTACHED = hotplug("data", "c2"), hotplug("data", "c2", "Attached")
 GUEST_HAS_IT = f"the guest has it as /dev/disk/by-id/scsi-0QEMU_QEMU_HARDDISK_{SERIAL}\n"
-
-
-def modified(found: Object) -> Object:
-    return {"type": "MODIFIED", "object": found}
-
-
-def waits(message: str) -> Object:
-    return hotplug("data", "c2", "Attaching", message)
-
-
-def leaving(found: Object) -> Object:
-    return {**found, "metadata": {**found["metadata"], "deletionTimestamp": TIME}}
 
 
 def test_attach_makes_a_volumehotplug(desk: Workstation) -> None:
@@ -60,10 +55,6 @@ def test_the_same_again_is_fine(desk: Workstation) -> None:
     there, attached = ran.out.splitlines(keepends=True)
     assert there == "VolumeHotplug c2-data is there already\n"
     assert attached == f"data is attached to c2 on compute-1; {GUEST_HAS_IT}"
-
-
-def named(name: str, found: Object, **more: str) -> Object:
-    return {**found, "metadata": {**found["metadata"], "name": name, **more}}
 
 
 def test_one_of_another_name_is_the_same(desk: Workstation) -> None:
@@ -286,78 +277,6 @@ def test_what_is_no_number_of_seconds(desk: Workstation, seconds: str) -> None:
     ran = desk.run(*ATTACH, "--timeout", seconds)
     assert ran.status == 2
     assert f"argument --timeout: {seconds!r} is no number of seconds" in ran.err
-
-
-def test_detach_deletes_whatever_attaches_it(desk: Workstation) -> None:
-    """A VolumeHotplug that a person made has a name of its own."""
-    desk.has(plugin.HOTPLUGS, named("mine", NEW), hotplug("data", "c3"), hotplug("logs", "c2"))
-    ran = desk.run(*DETACH)
-    assert ran.status == 0
-    assert ran.out == "VolumeHotplug mine deleted: it goes when the volume is detached\n"
-    (call,) = desk.calls("delete")
-    assert call[1:] == ["delete", plugin.HOTPLUGS, "mine", "--wait=false", "--ignore-not-found"]
-    assert not desk.calls("patch")
-
-
-def test_detach_waits_until_it_is_gone(desk: Workstation) -> None:
-    desk.has(plugin.HOTPLUGS, ATTACHED)
-    held = leaving(waits("the guest still has the disk mounted"))
-    desk.cluster["lists"] = [[leaving(ATTACHED)]]
-    desk.cluster["watches"] = [[modified(held), {"type": "DELETED", "object": held}]]
-    ran = desk.run(*DETACH, "--wait", mixed=True)
-    assert ran.status == 0
-    assert ran.out == (
-        "VolumeHotplug c2-data deleted: it goes when the volume is detached\n"
-        "Detaching\n"
-        "Detaching: the guest still has the disk mounted\n"
-        "data is detached from c2\n"
-    )
-
-
-def test_it_is_detached_when_all_that_attach_it_are_gone(desk: Workstation) -> None:
-    desk.has(plugin.HOTPLUGS, ATTACHED, named("mine", ATTACHED))
-    desk.cluster["lists"] = [[], [leaving(waits("the guest has it"))]]
-    ran = desk.run(*DETACH, "--wait", "--timeout=0")
-    assert ran.status == 1
-    assert "data is detached" not in ran.out
-    desk.cluster["lists"] = [[]]
-    assert desk.run(*DETACH, "--wait").out.count("data is detached from c2\n") == 1
-
-
-@pytest.mark.parametrize(
-    ("reason", "words"),
-    [
-        (Reason.ATTACHED_BY_OTHERS, "somebody else attached it, in another way"),
-        (Reason.PART_OF_MACHINE, "it is part of the VM"),
-    ],
-)
-@pytest.mark.parametrize("is_seen", [True, False])
-def test_what_stays_in_the_vm_is_not_called_detached(
-    desk: Workstation, reason: Reason, words: str, *, is_seen: bool
-) -> None:
-    others = hotplug("data", "c2", "Attached", "The guest has claim data.", reason=reason)
-    desk.has(plugin.HOTPLUGS, others)
-    gone = {"type": "DELETED", "object": leaving(others)}
-    desk.cluster["lists"] = [[leaving(others)] if is_seen else []]
-    desk.cluster["watches"] = [[gone]]
-    ran = desk.run(*DETACH, "--wait")
-    assert ran.status == 0
-    assert ran.out.splitlines()[1:] == [f"data stays in c2: {words}"]
-
-
-def test_force_is_said_before_it_is_deleted(desk: Workstation) -> None:
-    desk.has(plugin.HOTPLUGS, ATTACHED)
-    assert desk.run(*DETACH, "--force").status == 0
-    (patch,) = desk.calls("patch")
-    assert patch[-2:] == ["--type=merge", '--patch={"spec":{"force":true}}']
-    verbs = [call for call in desk.calls(plugin.HOTPLUGS) if "get" not in call]
-    assert ["patch" in call for call in verbs] == [True, False]
-
-
-def test_nothing_to_detach_is_no_error(desk: Workstation) -> None:
-    ran = desk.run(*DETACH, "--wait")
-    assert ran.status == 0
-    assert ran.out == "Nothing to detach: no VolumeHotplug attaches data to c2\n"
 
 
 @pytest.mark.parametrize("words", [ATTACH, DETACH])
