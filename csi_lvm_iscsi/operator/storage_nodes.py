@@ -169,8 +169,15 @@ class StorageNodes:
         return version
 
     async def _zone(self, name: str) -> str:
-        labels = (await self._cluster.api.get(f"/api/v1/nodes/{name}"))["metadata"].get("labels")
-        return str((labels or {}).get(_ZONE_LABEL, ""))
+        """The zone of the node; empty: it has none, or is not there any more."""
+        try:
+            node = await self._cluster.api.get(f"/api/v1/nodes/{name}")
+        except ApiError as error:
+            # A StorageNode outlives the Node of a lost host, and its status is to tell of that.
+            if error.status == HTTPStatus.NOT_FOUND:
+                return ""
+            raise
+        return str((node["metadata"].get("labels") or {}).get(_ZONE_LABEL, ""))
 
     async def _merge(self, node: StorageNode, patch: Object, version: str, part: str = "") -> str:
         """Write against the version that was read; the version then."""

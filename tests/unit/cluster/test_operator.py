@@ -12,7 +12,7 @@ from csi_lvm_iscsi.rpc.tls import ClientCredentials
 from tests.unit.cluster.fake_api import FakeApi, Object
 from tests.unit.cluster.operating import Operator, operating
 from tests.unit.cluster.storage_hosts import GIB, UUIDS
-from tests.unit.cluster.world import Kubernetes, NewHost, until
+from tests.unit.cluster.world import NODES, Kubernetes, NewHost, until
 
 
 def group(letter: str) -> Object:
@@ -282,6 +282,21 @@ async def test_the_zone_is_that_of_the_node_at_first(
         await kubernetes.patch("storage-1", zone="hall-2")
         await operator.settle()
         assert (await kubernetes.read("storage-1"))["spec"]["zone"] == "hall-2"
+
+
+async def test_a_host_whose_node_is_gone_is_told_of_though_it_has_no_zone(
+    kubernetes: Kubernetes, credentials: ClientCredentials, new_host: NewHost
+) -> None:
+    await kubernetes.node("storage-1")
+    async with operating(kubernetes, credentials, zones=True) as operator:
+        await operator.follow_endpoints(host := await new_host("storage-1", "a"))
+        await operator.settle()
+        assert await _is_ready(kubernetes, "storage-1")
+        await kubernetes.delete(f"{NODES}/storage-1")
+        await host.stop()
+        await operator.follow_endpoints()
+        assert await operator.look()
+        assert not await _is_ready(kubernetes, "storage-1")
 
 
 async def test_a_change_is_seen_at_once(
