@@ -10,6 +10,9 @@ DRIVER = "csi-lvm-iscsi.github.io"
 ZONE_KEY = f"topology.{DRIVER}/zone"
 """Of the topology of nodes and volumes, where zones are configured."""
 
+STORAGE_LABEL = "csi-lvm-iscsi.node-restriction.kubernetes.io/storage"
+"""It is `true` on the nodes that are storage hosts, where the chart is not told of other labels."""
+
 IQN_PREFIX = "iqn.2026-11.io.github.csi-lvm-iscsi"
 
 _MAX_NAME_BYTES = 128  # CSI spec, "Size Limits"

@@ -235,7 +235,8 @@ class StorageHost:
                 raise Unavailable(
                     f"{name} has no running storage pod: see that node {name} is up "
                     f"(`kubectl get node {name}`), that it has the label "
-                    f"{names.DRIVER}/storage=true, and what its pod of csi-lvm-iscsi-storage says."
+                    f"{names.STORAGE_LABEL}=true (or those of the chart's storage.nodeSelector), "
+                    "and what its pod of csi-lvm-iscsi-storage says."
                 ) from None
         return self.entry.address
 

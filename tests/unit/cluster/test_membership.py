@@ -97,8 +97,9 @@ async def test_a_host_is_followed_to_another_address(
         await host.stop()
         await kubernetes.endpoints()
         await until(lambda: not client.entry.address)
-        with pytest.raises(Unavailable, match="storage-1 has no running storage pod"):
+        with pytest.raises(Unavailable, match="storage-1 has no running storage pod") as refused:
             await client.pools()
+        assert f"that it has the label {names.STORAGE_LABEL}=true " in str(refused.value)
         patient = asyncio.create_task(client.get(volume_of("a"), patient=True))
         await host.start()
         await kubernetes.endpoints(host)

@@ -9,7 +9,7 @@ import pytest
 
 from csi_lvm_iscsi.diagnosis import report
 from csi_lvm_iscsi.kubectl import plugin
-from csi_lvm_iscsi.model import findings
+from csi_lvm_iscsi.model import findings, names
 from tests.unit.kubectl import operator_says
 from tests.unit.kubectl.objects import (
     HANDLE,
@@ -44,7 +44,8 @@ def attaching(desk: Workstation) -> None:
     why = (
         "rpc error: code = Unavailable desc = storage-1 has no running storage pod: see that node "
         "storage-1 is up (`kubectl get node storage-1`), that it has the label "
-        "csi-lvm-iscsi.github.io/storage=true, and what its pod of csi-lvm-iscsi-storage says."
+        f"{names.STORAGE_LABEL}=true (or those of the chart's storage.nodeSelector), and what its "
+        "pod of csi-lvm-iscsi-storage says."
     )
     states = [operator_says.attaching(why), operator_says.attached()]
     desk.cluster["lists"] = [[operator_says.nothing()]]

@@ -6,6 +6,7 @@ import itertools
 import re
 from typing import Any
 
+from csi_lvm_iscsi.model import names
 from tests.unit.pages.reading import objects, table
 
 
@@ -32,6 +33,12 @@ def _pods() -> dict[str, dict[str, Any]]:
         spec = spec["jobTemplate"]["spec"] if each["kind"] == "CronJob" else spec
         found[each["metadata"]["name"].removeprefix("csi-lvm-iscsi-")] = spec["template"]["spec"]
     return found
+
+
+def test_storage_hosts_are_the_nodes_with_the_label_that_messages_name() -> None:
+    pods = _pods()
+    for name in ("storage", "tgtd"):
+        assert pods[name]["nodeSelector"][names.STORAGE_LABEL] == "true"
 
 
 def test_privileges_are_those_of_the_manifests() -> None:
