@@ -1,5 +1,7 @@
 """CSI Controller: protobuf to model and back."""
 
+import time
+
 from grpc import aio
 from prometheus_client import CollectorRegistry
 
@@ -47,7 +49,7 @@ async def serve(endpoint: str, membership: Membership, registry: CollectorRegist
     service = ControllerService(  # type: ignore[abstract]
         Volumes(membership), Snapshots(membership), zones=membership.has_zones
     )
-    metrics.register(registry, lambda: controller_metrics(membership.known))
+    metrics.register(registry, lambda: controller_metrics(membership.known, time.monotonic()))
 
     def add_services(grpc_server: aio.Server) -> None:
         identity = IdentityService(zones=membership.has_zones, check_ready=membership.check_ready)

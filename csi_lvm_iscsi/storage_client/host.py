@@ -59,6 +59,8 @@ class StorageHost:
         self._located = asyncio.Event()
         self.is_up: bool | None = None
         """Whether it answered the last call; None: there was none."""
+        self.called_at = 0.0
+        """When that call ended: of the monotonic clock."""
         self.answered_at = 0.0
         """When it last answered: seconds since 1970."""
         self.update(entry)
@@ -242,6 +244,7 @@ class StorageHost:
 
     def _note(self, *, up: bool) -> None:
         self.is_up = up
+        self.called_at = time.monotonic()
         if up:
             self.answered_at = time.time()
 

@@ -6,6 +6,7 @@ import re
 import pytest
 import yaml
 
+from csi_lvm_iscsi.controller.metrics import LAST_CALL_COUNTS_SECONDS
 from tests.chart.charts import CHART, EVERYTHING, ROOT, rendered
 
 _METRIC = re.compile(r"\bcsi_lvm_iscsi_\w+")
@@ -46,6 +47,16 @@ def test_alerts_say_what_to_do() -> None:
         assert rule["labels"]["severity"] in ("critical", "warning")
         assert rule["annotations"]["summary"]
         assert rule["annotations"]["description"].endswith(".")
+
+
+def test_an_unreachable_host_is_told_of_after_the_last_call_of_another_replica_counts() -> None:
+    alerts = yaml.safe_load((CHART / "files/alerts.yaml").read_text())
+    (rule,) = [
+        each
+        for each in alerts["groups"][0]["rules"]
+        if each["alert"] == "CsiLvmIscsiStorageHostUnreachable"
+    ]
+    assert int(rule["for"].removesuffix("m")) * 60 > LAST_CALL_COUNTS_SECONDS
 
 
 def test_rendered_whole() -> None:

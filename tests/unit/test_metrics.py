@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from unittest.mock import Mock
@@ -37,6 +38,7 @@ UPKEEP = UpkeepState(
     orphan_accounts=4,
 )
 
+NOW = 1000.0
 LOOKS = Looks(1700000000.0, 5, {"storage-1": (Condition("Ready", "True", "Answering", ""),)})
 
 
@@ -48,14 +50,14 @@ def unreachable() -> StorageHost:
 
 def answered() -> StorageHost:
     host = unreachable()
-    host.is_up, host.answered_at = True, 1700000000.0
+    host.is_up, host.answered_at, host.called_at = True, 1700000000.0, NOW
     return host
 
 
 ROLES: dict[str, Callable[[Path], Iterable[Metric]]] = {
     "storage": lambda _: storage_metrics([POOL], 7, UPKEEP),
     "node": lambda sys: node_metrics(sys, []),
-    "controller": lambda _: controller_metrics([answered()]),
+    "controller": lambda _: controller_metrics([answered()], NOW),
     "operator": lambda _: operator_metrics(LOOKS, {"Attached": 2}, leads=True),
 }
 
@@ -110,16 +112,31 @@ async def test_a_storage_host_that_does_not_answer_is_down() -> None:
     with pytest.raises(Unavailable):
         await host.get("0123abcd-pvc-1")
     registry = CollectorRegistry()
-    metrics.register(registry, lambda: controller_metrics([host]))
+    metrics.register(registry, lambda: controller_metrics([host], time.monotonic()))
     text = await scrape(registry)
     assert 'csi_lvm_iscsi_storage_host_up{host="storage-1"} 0.0' in text
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(0, 1), (179, 1), (181, 0)])
+async def test_whether_a_host_is_up_is_not_told_when_it_is_called_no_more(
+    seconds: float, told: int
+) -> None:
+    """As by a replica that leads no more: the host may be back, and only another one knows."""
+    host = unreachable()
+    with pytest.raises(Unavailable):
+        await host.get("0123abcd-pvc-1")
+    registry = CollectorRegistry()
+    metrics.register(registry, lambda: controller_metrics([host], host.called_at + seconds))
+    text = await scrape(registry)
+    assert text.count('csi_lvm_iscsi_storage_host_up{host="storage-1"} 0.0') == told
+    assert 'csi_lvm_iscsi_storage_host_answered_timestamp_seconds{host="storage-1"} 0.0' in text
 
 
 async def test_a_retired_storage_host_is_told_of_no_more() -> None:
     host = answered()
     host.update(HostEntry("storage-1", "127.0.0.1:1", (), retired=True))
     registry = CollectorRegistry()
-    metrics.register(registry, lambda: controller_metrics([host]))
+    metrics.register(registry, lambda: controller_metrics([host], NOW))
     assert "storage-1" not in await scrape(registry)
 
 
