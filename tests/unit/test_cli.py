@@ -1,7 +1,11 @@
 """The command line: what may be left out, and what is refused; and how the process ends."""
 
+import os
+import signal
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 import pytest
 
@@ -92,6 +96,12 @@ cli.main()
 """
 
 
+def child_of(pid: int) -> int:
+    """Of a process with one child. A fresh Debian has no pgrep."""
+    (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return int(child)
+
+
 def test_a_role_that_is_starting_ends_by_sigterm_as_process_1() -> None:
     """Of a PID namespace, in which the kernel ignores signals that it has no handler for."""
     enter = ("unshare", "--pid", "--fork", "--kill-child")
@@ -100,8 +110,15 @@ def test_a_role_that_is_starting_ends_by_sigterm_as_process_1() -> None:
     with subprocess.Popen(
         [*enter, sys.executable, "-c", WAITS], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as started:
-        assert started.stdout is not None
-        assert started.stdout.readline() == b"starting\n"
-        subprocess.run(["pkill", "-TERM", "--parent", str(started.pid)], check=True)
-        _, said = started.communicate(timeout=30)
+        # Else a role that does not end, or never starts, would be waited for without end.
+        patience = threading.Timer(60, started.kill)
+        patience.start()
+        try:
+            assert started.stdout is not None
+            assert started.stdout.readline() == b"starting\n"
+            os.kill(child_of(started.pid), signal.SIGTERM)
+            _, said = started.communicate(timeout=30)
+        finally:
+            patience.cancel()
+            started.kill()
     assert said == b"csi-lvm-iscsi adopt: told to end before it was ready\n"
