@@ -23,6 +23,33 @@ def test_schema_takes_good_values(values: dict[str, Any]) -> None:
     jsonschema.Draft202012Validator(SCHEMA).validate(_merged(values_table.defaults(), values))
 
 
+def _requests(memory: object) -> dict[str, Any]:
+    return {"node": {"resources": {"requests": {"memory": memory}}}}
+
+
+# https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
+QUANTITIES = ["64Mi", "65536Ki", "1.5Gi", "1Ei", "64M", "128k", "100m", "1e6", "1E+3", ".5Gi", 0.5]
+NO_QUANTITIES = ["lots", "", "64mi", "64ki", "64K", "64MB", "64 Mi", "-1", "1e", ".", "1.2.3"]
+
+
+@pytest.mark.parametrize("memory", QUANTITIES)
+def test_schema_takes_quantities_of_kubernetes(memory: object) -> None:
+    over = _merged(_merged(values_table.defaults(), MINIMAL), _requests(memory))
+    jsonschema.Draft202012Validator(SCHEMA).validate(over)
+
+
+@pytest.mark.parametrize("memory", NO_QUANTITIES)
+def test_schema_refuses_what_is_no_quantity(memory: str) -> None:
+    over = _merged(_merged(values_table.defaults(), MINIMAL), _requests(memory))
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.Draft202012Validator(SCHEMA).validate(over)
+
+
+def test_helm_takes_quantities_of_kubernetes() -> None:
+    requests = {f"example.com/{number}": each for number, each in enumerate(QUANTITIES)}
+    helm("template", str(CHART), values={**MINIMAL, "node": {"resources": {"requests": requests}}})
+
+
 BAD: list[tuple[str, dict[str, Any], str]] = [
     ("misspelt", {"storge": {}}, "additional properties 'storge' not allowed"),
     ("misspelt below", {"storage": {"thinpools": []}}, "additional properties 'thinpools'"),
@@ -37,7 +64,7 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("digest", {"image": {"digest": "abc"}}, "at '/image/digest'"),
     ("no replicas", {"controller": {"replicas": 0}}, "/controller/replicas"),
     ("tgtd's limits", {"tgtd": {"resources": {"limits": {"memory": "1Gi"}}}}, "'limits'"),
-    ("quantity", {"node": {"resources": {"requests": {"memory": "lots"}}}}, "/requests/memory"),
+    ("quantity", _requests("lots"), "/requests/memory"),
     ("parameter", {"storageClasses": {"a": {"parameters": {"pool": "x"}}}}, "'pool' not allowed"),
     ("file system", {"storageClasses": {"a": {"fsType": "btrfs"}}}, "'ext4', 'xfs'"),
     ("class name", {"storageClasses": {"A b": {}}}, "'A b' does not match"),
