@@ -10,7 +10,7 @@ PROTOC := $(PY) -m grpc_tools.protoc -I$(STUBS)=proto \
 
 .PHONY: help
 help: ## This list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
 
 .PHONY: install
 install: .venv/ready ## The virtual environment .venv, with what requirements.lock pins

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from functools import cache
 from pathlib import Path
 
@@ -41,6 +42,14 @@ def test_every_target_that_tests_is_told() -> None:
     assert len(targets) > 5
     told = f"{_read('CONTRIBUTING.md')}{_read('README.md')}"
     assert [each for each in targets if not re.search(rf"make {each}\b(?!-)", told)] == []
+
+
+def test_make_help_lists_every_target_that_is_told_of() -> None:
+    told = re.findall(r"^([^\s:]+):.*## ", _read("Makefile"), re.MULTILINE)
+    assert "e2e" in told
+    command = ["make", "--no-print-directory", "help"]
+    shown = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert [line.split()[0] for line in shown.splitlines()] == told
 
 
 def _read(name: str) -> str:
