@@ -47,13 +47,23 @@ def _decide(world: World) -> Decision:
     if prechecks.duplicate(world):
         return _finished("No machine has a disk of this VolumeHotplug.")
     if world.machine is None:
-        return _unless_late(world, _finished("No machine has a disk of this VolumeHotplug."))
+        return _without_machine(world)
     entry = world.entry
     if entry and world.whose(entry) is Whose.OURS:
         return _take_out(world, entry.name)
     if world.our_addition:
         return _asked_for(world, world.our_addition.name)
     return _let_go(world)
+
+
+def _without_machine(world: World) -> Decision:
+    """The machine is gone. Its instance goes on where it was deleted without (--cascade=orphan)."""
+    if world.running is None or not (world.asked_of_instance or world.left):
+        return _unless_late(world, _finished("No machine has a disk of this VolumeHotplug."))
+    if _way(world) is ways.Way.IMPERATIVE:
+        return _let_go(world)
+    message = f"VirtualMachine {world.hotplug.machine} is gone, and its instance runs on."
+    return _finished(message, f"{message} Its guest may have the disk until it ends.")
 
 
 def _finished(message: str, warning: str = "") -> Decision:
@@ -181,9 +191,11 @@ def _left_there(world: World) -> Decision:
 
 
 def _awaited(world: World, decided: Decision) -> Decision:
-    """KubeVirt has been asked to take it out, and has not yet. That is not waited for for ever."""
+    """KubeVirt has been asked to take it out, or is now, and has not yet. That is not waited for
+    for ever."""
     since = _since(world)
-    if world.hotplug.force:
+    is_asked = decided.action is None or "detachRequestedAt" in world.hotplug.status
+    if world.hotplug.force and is_asked:
         return _finished(
             decided.message, "It was let go by force, while the guest may still have the disk."
         )
@@ -207,9 +219,8 @@ def _held(world: World, running: Instance, name: str) -> Decision:
     if world.asked_of_instance:
         decided = _detaching(world, name, "KubeVirt has not yet taken the volume out of the guest.")
         # With the subresources KubeVirt does not pass an edit of the machine on to its instance.
-        way = ways.way_of(world.kubevirt) if world.kubevirt else None
         refusal = world.refused(Action.REMOVE_FROM_INSTANCE)
-        if way is ways.Way.IMPERATIVE and (refusal is None or refusal.is_due):
+        if _way(world) is ways.Way.IMPERATIVE and (refusal is None or refusal.is_due):
             return replace(decided, action=Action.REMOVE_FROM_INSTANCE)
         return decided
     seconds = _passed(world, _since(world))
@@ -235,6 +246,10 @@ def _what_is_left(
         f"{running.node}: kubectl -n {world.hotplug.namespace} describe pod {pod}"
     )
     return Reason.DETACH_FAILING, message
+
+
+def _way(world: World) -> ways.Way | None:
+    return ways.way_of(world.kubevirt) if world.kubevirt else None
 
 
 def is_slow(world: World) -> bool:

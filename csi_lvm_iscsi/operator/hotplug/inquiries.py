@@ -37,7 +37,8 @@ class Inquiries:
         world = replace(
             world, machine=machine, instance=Instance.of(instance) if instance else None
         )
-        return replace(world, outages=await self._outages(world))
+        gone_node = await self._gone_node(world.running) if world.node_is_gone else ""
+        return replace(world, gone_node=gone_node, outages=await self._outages(world))
 
     async def machine(self, hotplug: VolumeHotplug) -> VirtualMachine | None:
         """The machine as it is now; None where there is none. Raises DriverError."""
@@ -50,17 +51,21 @@ class Inquiries:
         told: list[Told] = []
         with contextlib.suppress(DriverError):
             told += [each async for each in self._complaints(world)]
-        users, node_is_gone, down = world.users, world.node_is_gone, world.outages
+        users, gone_node, down = world.users, world.gone_node, world.outages
         with contextlib.suppress(DriverError):
-            if running and running.node:
-                node_is_gone = not await self._find(f"/api/v1/nodes/{_quoted(running.node)}")
+            gone_node = await self._gone_node(running)
             if running and not hotplug.deleted:
                 users = await self._users(world, running.node)
         with contextlib.suppress(DriverError):
             down = await self._outages(world)
-        return replace(
-            world, told=tuple(told), users=users, node_is_gone=node_is_gone, outages=down
-        )
+        return replace(world, told=tuple(told), users=users, gone_node=gone_node, outages=down)
+
+    async def _gone_node(self, running: Instance | None) -> str:
+        """The node that an instance is on, where that is no more; else empty."""
+        if running is None or not running.node:
+            return ""
+        found = await self._find(f"/api/v1/nodes/{_quoted(running.node)}")
+        return "" if found else running.node
 
     async def _outages(self, world: World) -> tuple[Outage, ...]:
         """The parts of KubeVirt that are down, where a deletion waits, and KubeVirt says that it is

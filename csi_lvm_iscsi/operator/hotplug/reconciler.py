@@ -63,7 +63,7 @@ class _Memory:
     told: tuple[Told, ...] = ()
     users: tuple[str, ...] = ()
     outages: tuple[Outage, ...] = ()
-    node_is_gone: bool = False
+    gone_node: str = ""
 
 
 class Reconciler:
@@ -169,7 +169,7 @@ class Reconciler:
             users=memory.users,
             unanswered=_unanswered(hotplug, memory, now),
             outages=memory.outages,
-            node_is_gone=memory.node_is_gone,
+            gone_node=memory.gone_node,
             refusal=memory.refusal,
         )
         return await self._with_complaints(world, memory)
@@ -187,7 +187,7 @@ class Reconciler:
         memory.complaints_at = now + _COMPLAINTS
         world = await self._inquiries.told(world)
         memory.told, memory.users = world.told, world.users
-        memory.node_is_gone, memory.outages = world.node_is_gone, world.outages
+        memory.gone_node, memory.outages = world.gone_node, world.outages
         return world
 
     async def _carry_out(self, world: World, decided: Decision, memory: _Memory) -> None:

@@ -40,6 +40,9 @@ class Requests:
         return None
 
     async def _make(self, world: World, name: str, action: Action) -> None:
+        if action is Action.REMOVE_FROM_INSTANCE:
+            await self._remove(world, name, of_instance=True)
+            return
         if world.machine is None or world.kubevirt is None:
             return
         way = ways.way_of(world.kubevirt)
@@ -55,8 +58,6 @@ class Requests:
                 await self._patch(world, ways.removing(world.machine, name))
             case Action.REMOVE:
                 await self._remove(world, name, of_instance=False)
-            case Action.REMOVE_FROM_INSTANCE:
-                await self._remove(world, name, of_instance=True)
 
     async def _patch(self, world: World, operations: list[Object]) -> None:
         namespace, name = world.hotplug.namespace, world.hotplug.machine

@@ -106,8 +106,8 @@ class World:
     outages: tuple[Outage, ...] = ()
     """Parts of KubeVirt that are down, of those that this machine needs."""
 
-    node_is_gone: bool = False
-    """Whether the node of the instance is no more."""
+    gone_node: str = ""
+    """The node of an instance, also an earlier one, where it was found to be no more."""
 
     refusal: Refusal | None = None
 
@@ -192,6 +192,11 @@ class World:
     def running(self) -> Instance | None:
         """The instance, unless its guest has ended."""
         return None if self.instance is None or self.instance.has_ended else self.instance
+
+    @property
+    def node_is_gone(self) -> bool:
+        """Whether the node of the instance is no more."""
+        return bool(self.gone_node and self.running and self.running.node == self.gone_node)
 
     def given(self, name: str) -> VolumeStatus | None:
         """What KubeVirt tells of a volume of the instance, by its name in the machine."""

@@ -102,8 +102,6 @@ class Scene(Users):
             raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "no endpoints available")
         if self.virt.is_declarative:
             raise AssertionError("a subresource was called where machines are to be edited")
-        machine = self._machine(place.name)
-        numbers = serials(machine["spec"]["template"]["spec"])
         if place.plural == "virtualmachineinstances":
             instance = self.api.objects[(GROUP, NAMESPACE, place.plural, place.name)]
             check_removal(instance["spec"]["volumes"], body["name"])
@@ -112,6 +110,8 @@ class Scene(Users):
             apply_request(made["spec"], {"removeVolumeOptions": body})
             self._put(instance, made)
             return
+        machine = self._machine(place.name)
+        numbers = serials(machine["spec"]["template"]["spec"])
         status = self.virt.request(machine, place.part, body)
         if place.part == "removevolume":
             self.taken_out.append((place.name, numbers[body["name"]]))

@@ -9,9 +9,9 @@ import pytest
 from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.storage_client.api_server import ApiError
 from tests.unit.operator_hotplug.flow import attached, phase, reason
-from tests.unit.operator_hotplug.kubevirt import NODE
+from tests.unit.operator_hotplug.kubevirt import GROUP, NODE
 from tests.unit.operator_hotplug.scene import Scene
-from tests.unit.operator_hotplug.users import HOTPLUGS, NODES
+from tests.unit.operator_hotplug.users import HOTPLUGS, NAMESPACE, NODES
 
 SERIAL = names.serial("0123abcd-data")[:20]
 
@@ -179,6 +179,22 @@ async def test_a_node_that_is_gone_ends_it(scene: Scene) -> None:
     assert scene.events()[-1] == "DetachUnfinished"
 
 
+async def test_a_node_that_is_gone_is_not_that_of_the_next_instance(scene: Scene) -> None:
+    """KubeVirt starts the machine anew, and it has no node yet."""
+    await scene.hotplug("data", "data", "c2")
+    await scene.settle(["c2"], rounds=2)
+    await scene.api.delete(f"{NODES}/{NODE}")
+    await scene.settle([], rounds=4)
+    assert reason(scene) == "AttachFailing"
+    await scene.api.delete(scene.virt.path("virtualmachineinstances", "c2"))
+    await scene.virt.control("c2")
+    await scene.settle([], rounds=2)
+    assert reason(scene) == "VirtualMachineStarting"
+    await scene.api.delete(f"{HOTPLUGS}/data")
+    await scene.settle([], rounds=2)
+    assert scene.events()[-1] != "DetachUnfinished"
+
+
 async def test_what_was_edited_out_of_the_machine_is_taken_out_of_its_guest(scene: Scene) -> None:
     """With the subresources KubeVirt leaves it there."""
     await attached(scene)
@@ -186,6 +202,36 @@ async def test_what_was_edited_out_of_the_machine_is_taken_out_of_its_guest(scen
     await scene.api.delete(f"{HOTPLUGS}/data")
     await scene.settle(["c2"], rounds=8)
     assert (scene.hotplugs(), scene.guest_has("c2")) == ({}, [])
+
+
+async def test_force_asks_first_for_what_was_edited_out_of_the_machine(scene: Scene) -> None:
+    await attached(scene)
+    await scene.edit("c2", "remove", "data", "data", "")
+    await scene.api.merge(f"{HOTPLUGS}/data", {"spec": {"force": True}})
+    await scene.api.delete(f"{HOTPLUGS}/data")
+    await scene.settle(["c2"], rounds=4)
+    assert scene.hotplugs() == {}
+    await scene.settle(["c2"], rounds=4)
+    assert scene.guest_has("c2") == []
+
+
+async def test_a_guest_that_outlives_its_machine_loses_the_disk_or_that_is_told(
+    scene: Scene,
+) -> None:
+    """`kubectl delete vm --cascade=orphan`."""
+    await attached(scene)
+    del scene.api.objects[(GROUP, NAMESPACE, "virtualmachines", "c2")]
+    await scene.api.delete(f"{HOTPLUGS}/data")
+    for _ in range(8):
+        await scene.settle([], rounds=1)
+        await scene.virt.handle("c2")
+    assert scene.hotplugs() == {}
+    if scene.virt.is_declarative:
+        message = "VirtualMachine c2 is gone, and its instance runs on. Its guest may have the disk"
+        assert scene.events()[-1] == "DetachUnfinished"
+        assert scene.last_event()[1].startswith(message)
+    else:
+        assert (scene.guest_has("c2"), scene.events()[-1]) == ([], "Detached")
 
 
 async def test_a_deletion_right_after_the_request_leaves_nothing(scene: Scene) -> None:
