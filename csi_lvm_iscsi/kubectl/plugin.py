@@ -349,17 +349,29 @@ def _detach(kubectl: Kubectl, asked: argparse.Namespace) -> int:
             kubectl.ask("patch", HOTPLUGS, name_of(each), "--type=merge", force)
         kubectl.ask("delete", HOTPLUGS, name_of(each), "--wait=false", "--ignore-not-found")
         print(f"VolumeHotplug {name_of(each)} deleted: it goes when the volume is detached")
-    left = ""
+    left = unfinished = ""
     for each in found if asked.wait else ():
         last = each
         for state in _told(kubectl.states(each, asked.timeout)):
             last = state
         left = left or _LEFT.get(text(condition(last, "Attached"), "reason"), "")
-    if left:
+        unfinished = unfinished or _unfinished(kubectl, each)
+    if unfinished:
+        print(f"{asked.claim} may still be in {asked.vm}: {unfinished}")
+    elif left:
         print(f"{asked.claim} stays in {asked.vm}: {left}")
     elif found and asked.wait:
         print(f"{asked.claim} is detached from {asked.vm}")
     return 0
+
+
+def _unfinished(kubectl: Kubectl, gone: Json) -> str:
+    """Why the disk may still be there: what the operator said when it let the object go; else
+    empty."""
+    selected = f"--field-selector=involvedObject.uid={text(gone, 'metadata uid')}"
+    events = kubectl.look({"events": (selected,)}).get("events", ())
+    told = (text(each, "message") for each in events if each["reason"] == "DetachUnfinished")
+    return next(told, "")
 
 
 # --- attachments ---

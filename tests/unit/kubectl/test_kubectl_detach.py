@@ -4,7 +4,7 @@ import pytest
 
 from csi_lvm_iscsi.kubectl import plugin
 from csi_lvm_iscsi.operator.hotplug.reasons import Reason
-from tests.unit.kubectl.objects import hotplug
+from tests.unit.kubectl.objects import event, hotplug
 from tests.unit.kubectl.plugging import ATTACHED, DETACH, NEW, leaving, modified, named, waits
 from tests.unit.kubectl.workstation import Workstation
 
@@ -73,6 +73,21 @@ def test_force_is_said_before_it_is_deleted(desk: Workstation) -> None:
     assert patch[-2:] == ["--type=merge", '--patch={"spec":{"force":true}}']
     verbs = [call for call in desk.calls(plugin.HOTPLUGS) if "get" not in call]
     assert ["patch" in call for call in verbs] == [True, False]
+
+
+@pytest.mark.parametrize("is_allowed", [True, False])
+def test_what_may_be_left_in_the_guest_is_told(desk: Workstation, *, is_allowed: bool) -> None:
+    """By the operator's Event, where those may be read."""
+    desk.has(plugin.HOTPLUGS, ATTACHED)
+    why = "It was let go by force, while the guest may still have the disk."
+    desk.has("events", event(ATTACHED, "Warning", "DetachUnfinished", why))
+    desk.cluster["forbidden"] = [] if is_allowed else ["events"]
+    desk.cluster["lists"] = [[leaving(ATTACHED)]]
+    desk.cluster["watches"] = [[{"type": "DELETED", "object": leaving(ATTACHED)}]]
+    ran = desk.run(*DETACH, "--force", "--wait")
+    assert ran.status == 0
+    said = f"data may still be in c2: {why}" if is_allowed else "data is detached from c2"
+    assert ran.out.splitlines()[1:] == [said]
 
 
 def test_nothing_to_detach_is_no_error(desk: Workstation) -> None:
