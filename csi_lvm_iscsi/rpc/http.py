@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import math
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,7 +16,8 @@ from prometheus_client.exposition import choose_encoder
 from csi_lvm_iscsi.model.errors import DriverError
 
 _ANSWER_SECONDS = 3.0
-# How long a client may take to ask, and how many may ask at once: the port is open to the network.
+# How long a client may take, from its connection to the end of the answer, and how many may ask at
+# once: the port is open to the network.
 _REQUEST_SECONDS = 10.0
 _AT_ONCE = 8
 
@@ -49,6 +52,8 @@ class _Server(ThreadingHTTPServer):
         self.registry = registry
         self.loop = loop
         self._turns = threading.BoundedSemaphore(_AT_ONCE)
+        self._lock = threading.Lock()
+        self._opened: dict[object, float] = {}  # when each connection was; the oldest is the first
         both = not host and socket.has_dualstack_ipv6()
         if both or ":" in host:
             self.address_family = socket.AF_INET6
@@ -69,11 +74,38 @@ class _Server(ThreadingHTTPServer):
         self.server_address = self.socket.getsockname()
 
     def process_request(self, request: object, client_address: object) -> None:
-        """Serve a connection in a thread of its own; too many at once are closed."""
-        if self._turns.acquire(blocking=False):
-            super().process_request(request, client_address)  # type: ignore[arg-type]
-        else:
-            self.shutdown_request(request)  # type: ignore[arg-type]
+        """Serve a connection in a thread of its own. Where there are too many, the oldest is cut
+        for it: were the new one refused, those who connect and say nothing would make kubelet's
+        probe fail, which restarts the role."""
+        if not self._turns.acquire(blocking=False):
+            self._cut_opened_before(math.inf, at_most=1)
+            # Its thread ends at once, unless it waits for the event loop.
+            if not self._turns.acquire(timeout=_ANSWER_SECONDS):
+                self.shutdown_request(request)  # type: ignore[arg-type]
+                return
+        with self._lock:
+            self._opened[request] = time.monotonic()
+        super().process_request(request, client_address)  # type: ignore[arg-type]
+
+    def service_actions(self) -> None:
+        """Cut who takes too long; called twice a second. A timeout of the socket would begin anew
+        with each byte."""
+        self._cut_opened_before(time.monotonic() - _REQUEST_SECONDS)
+
+    def _cut_opened_before(self, before: float, at_most: int = _AT_ONCE) -> None:
+        """End connections, the oldest first. Their threads then read the end, and close them."""
+        with self._lock:
+            old = [each for each, opened in self._opened.items() if opened < before][:at_most]
+            for request in old:
+                del self._opened[request]
+                with contextlib.suppress(OSError):  # the client has ended it
+                    request.shutdown(socket.SHUT_RDWR)  # type: ignore[attr-defined]
+
+    def close_request(self, request: object) -> None:
+        """Close a connection, which is not to be cut any more."""
+        with self._lock:
+            self._opened.pop(request, None)
+        super().close_request(request)  # type: ignore[arg-type]
 
     def process_request_thread(self, request: object, client_address: object) -> None:
         """Serve a connection, in its thread."""
@@ -87,7 +119,6 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    timeout = _REQUEST_SECONDS
     server: _Server
 
     def do_GET(self) -> None:

@@ -1,6 +1,7 @@
 """/healthz and /metrics, over real sockets."""
 
 import asyncio
+import contextlib
 import threading
 import urllib.error
 import urllib.request
@@ -66,24 +67,34 @@ async def test_a_port_that_is_taken() -> None:
         pass
 
 
-async def test_those_who_connect_and_are_silent_take_no_more_than_their_turns(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(http, "_AT_ONCE", 2)
+async def test_those_who_connect_and_are_silent_keep_nobody_from_asking() -> None:
+    """kubelet among those: a probe that gets no answer restarts the role."""
     with http.serving("127.0.0.1", 0, CollectorRegistry()) as port:
-        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
-        reader, late = await asyncio.open_connection("127.0.0.1", port)
-        assert await asyncio.wait_for(reader.read(), 10) == b""
-        late.close()
-        for _, writer in silent:
-            writer.close()
-            await writer.wait_closed()
-        while (await asyncio.to_thread(_status, port)) != 200:
-            pass
+        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(http._AT_ONCE)]
+        assert await asyncio.to_thread(get, port, "/healthz") == (200, "ok\n")
+        # It was in the place of the oldest, and the others go on.
+        assert await asyncio.wait_for(silent[0][0].read(), 10) == b""
+        reader, writer = silent[-1]
+        writer.write(b"GET /healthz HTTP/1.0\r\n\r\n")
+        assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.0 200 ")
+        for _, each in silent:
+            each.close()
 
 
-def _status(port: int) -> int:
-    try:
-        return get(port, "/healthz")[0]
-    except OSError:  # it was closed: there is no turn yet
-        return 0
+async def test_who_asks_slowly_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However soon each byte comes after the one before."""
+    monkeypatch.setattr(http, "_REQUEST_SECONDS", 0.3)
+    with http.serving("127.0.0.1", 0, CollectorRegistry()) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /healthz HTTP/1.0\r\nName: ")
+        sending = asyncio.create_task(_send_slowly(writer))
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.wait_for(reader.read(), 10) == b""
+        sending.cancel()
+        writer.close()
+
+
+async def _send_slowly(writer: asyncio.StreamWriter) -> None:
+    while True:
+        writer.write(b"a")
+        await asyncio.sleep(0.05)
