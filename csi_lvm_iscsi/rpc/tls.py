@@ -34,19 +34,28 @@ class TlsDirectory:
         self._path = path
         self._seen = self._state()
         self._current = self._read()
+        self._told = ""
 
     def current(self) -> KeyPair:
         """The last that were whole: while somebody writes them, those of before."""
         state = self._state()
         if state != self._seen:
-            self._seen = state
             try:
                 self._current = self._read()
             except DriverError as error:
-                _log.warning("the certificates of before stay in use", error=str(error))
+                # They are read again at the next call, as the error may pass without a change of
+                # the files (EMFILE, EIO).
+                self._tell(str(error))
             else:
+                self._seen, self._told = state, ""
                 _log.info("certificates read anew", directory=str(self._path))
         return self._current
+
+    def _tell(self, error: str) -> None:
+        """Once, however many calls meet the same error."""
+        if error != self._told:
+            self._told = error
+            _log.warning("the certificates of before stay in use", error=error)
 
     def _state(self) -> object:
         """What changes with the files. Kubernetes has links to files there, and replaces these."""

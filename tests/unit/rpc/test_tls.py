@@ -1,6 +1,8 @@
 """Certificates that are renewed under a server and a client that run, over real connections."""
 
 import asyncio
+import errno
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -8,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from csi_lvm_iscsi.bootstrap.certificates import CLIENT, SERVER, Signed, new_authority, new_leaf
 from csi_lvm_iscsi.model.errors import DriverError, Unavailable
@@ -149,6 +152,23 @@ async def test_another_key_than_the_certificates(pair: Pair) -> None:
     assert await client.pools() == []
     with pytest.raises(DriverError, match=r"tls\.key be the key of tls\.crt"):
         tls.server_credentials(pair.server_files)
+
+
+def test_an_error_that_passes_is_told_once_and_the_files_are_read_again(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = tls.TlsDirectory(pair.server_files)
+    pair.renew(NEW)
+    with monkeypatch.context() as patched, capture_logs() as logs:
+        patched.setattr(Path, "read_bytes", _no_files_left)
+        for _ in range(3):
+            assert files.current().authorities == OLD.certificate
+    assert [each["log_level"] for each in logs] == ["warning"]
+    assert files.current().authorities == NEW.certificate
+
+
+def _no_files_left(path: Path) -> bytes:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(path))
 
 
 def test_a_directory_without_the_files(tmp_path: Path) -> None:
