@@ -1,5 +1,6 @@
 """What the chart renders."""
 
+import math
 import re
 from pathlib import PurePath
 from typing import Any
@@ -137,6 +138,19 @@ def test_an_upgrade_leaves_tgtd_alone(minimal: Objects) -> None:
     (container,) = tgtd["spec"]["template"]["spec"]["containers"]
     assert "limits" not in container["resources"]
     assert not [key for key in container if key.endswith("Probe")]
+
+
+def test_a_dead_host_does_not_keep_the_others_from_an_upgrade(minimal: Objects) -> None:
+    """Its pod counts as unavailable for the controller of DaemonSets, which rounds up."""
+
+    def unavailable(role: str) -> int | str:
+        spec = find(minimal, "DaemonSet", f"csi-lvm-iscsi-{role}")["spec"]
+        found: int | str = spec["updateStrategy"]["rollingUpdate"]["maxUnavailable"]
+        return found
+
+    assert unavailable("storage") == 2
+    percent = int(str(unavailable("node")).removesuffix("%"))
+    assert all(math.ceil(nodes * percent / 100) >= 2 for nodes in range(3, 100))
 
 
 def test_nothing_of_the_hosts_is_waited_for_where_a_node_is_tainted(minimal: Objects) -> None:
