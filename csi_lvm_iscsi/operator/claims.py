@@ -27,9 +27,27 @@ def settle(nodes: Mapping[str, StorageNode], reports: Mapping[str, Groups]) -> d
     """What is to belong to each host. `reports`: the groups of each host that answered.
 
     A group that moves is first added to its new host, and taken off the former when it is seen
-    there: at no moment it belongs to nobody, which would read as if its volumes were deleted.
+    there: at no moment it belongs to nobody, which would read as if its volumes were deleted. Only
+    where the former has another group of its name, which cannot be beside it, both are at once: see
+    gains_first.
     """
     return {name: _claims(node, nodes, reports) for name, node in nodes.items()}
+
+
+def gains_first(nodes: Mapping[str, StorageNode], claims: Mapping[str, Claims]) -> list[str]:
+    """The hosts in the order to write them in: those that lose a group come last, so that it is
+    with its new host by then. Where hosts swap groups, one of them has to be the first."""
+    return sorted(nodes, key=lambda name: (bool(lost(nodes[name], claims[name].groups)), name))
+
+
+def gained(node: StorageNode, groups: Groups) -> set[str]:
+    """The groups that a host has not yet."""
+    return set(groups) - set(node.volume_groups)
+
+
+def lost(node: StorageNode, groups: Groups) -> set[str]:
+    """The groups that a host is to have no more."""
+    return set(node.volume_groups) - set(groups)
 
 
 def _claims(

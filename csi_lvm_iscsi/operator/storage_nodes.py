@@ -10,7 +10,7 @@ import structlog
 from csi_lvm_iscsi.model.errors import DriverError
 from csi_lvm_iscsi.model.host_status import HostStatus
 from csi_lvm_iscsi.operator import status
-from csi_lvm_iscsi.operator.claims import Groups, settle
+from csi_lvm_iscsi.operator.claims import Groups, gained, gains_first, lost, settle
 from csi_lvm_iscsi.operator.events import Subject, tell, timestamp
 from csi_lvm_iscsi.operator.metrics import Looks
 from csi_lvm_iscsi.operator.status import Condition
@@ -86,18 +86,24 @@ class StorageNodes:
             for name, node in nodes.items()
         }
         whole = True
-        for name in seen:
+        not_gained: set[str] = set()
+        for name in [*gains_first(nodes, claims), *sorted(set(seen) - set(nodes))]:
             try:
                 if name in nodes:
-                    version = await self._write_spec(nodes[name], claims[name].groups)
+                    node, owned = nodes[name], claims[name].groups
+                    if not_gained & lost(node, owned):
+                        owned = node.volume_groups  # until the next look: else nobody had them
+                    version = await self._write_spec(node, owned)
                     told = status.status_of(
-                        nodes[name], seen[name], addresses.get(name, ""), now[name], timestamp()
+                        node, seen[name], addresses.get(name, ""), now[name], timestamp()
                     )
-                    await self._write_status(nodes[name], told, now[name], version)
+                    await self._write_status(node, told, now[name], version)
                 else:
                     await self._make(name)
             except DriverError as error:
                 whole = False
+                if name in nodes:
+                    not_gained |= gained(nodes[name], claims[name].groups)
                 if not _is_overtaken(error):
                     _log.warning("StorageNode not written", storage_node=name, error=str(error))
         self.looks.conditions = {
@@ -160,10 +166,10 @@ class StorageNodes:
         if not spec:
             return node.version
         version = await self._merge(node, {"spec": spec}, node.version)
-        for uuid in sorted(set(groups) - set(node.volume_groups)):
+        for uuid in sorted(gained(node, groups)):
             text = f"Volume group {groups[uuid]} ({uuid}) belongs to this host now."
             await self._tell(node, "VolumeGroupAdded", text, warning=False)
-        for uuid in sorted(set(node.volume_groups) - set(groups)):
+        for uuid in sorted(lost(node, groups)):
             text = f"Volume group {node.volume_groups[uuid]} ({uuid}) is not of this host any more."
             await self._tell(node, "VolumeGroupRemoved", text, warning=True)
         return version

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from hypothesis import given
 from hypothesis import strategies as st
 
-from csi_lvm_iscsi.operator.claims import settle
+from csi_lvm_iscsi.operator.claims import gains_first, settle
 from csi_lvm_iscsi.storage_client.storage_node import StorageNode
 
 HOSTS, GROUPS = ["one", "two", "three"], ["A", "B"]
@@ -78,6 +78,13 @@ def test_a_group_made_anew_by_the_same_name_replaces_the_former() -> None:
         nodes(node("one", {"A": "vg0", "B": "vg1"})), {"one": {"C": "vg0", "B": "new"}}
     )
     assert settled["one"].groups == {"C": "vg0", "B": "new"}
+
+
+def test_hosts_that_lose_a_group_are_written_last() -> None:
+    all_nodes = nodes(node("one", VG), node("two"), node("three", {"C": "vg0"}))
+    settled = settle(all_nodes, {"one": {"B": "vg0"}, "two": VG, "three": {"C": "vg0"}})
+    assert settled["two"].groups == VG
+    assert gains_first(all_nodes, settled) == ["three", "two", "one"]
 
 
 some_groups = st.dictionaries(st.sampled_from(GROUPS), st.just("vg"), max_size=2)

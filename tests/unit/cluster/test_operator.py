@@ -251,6 +251,25 @@ async def test_killed_in_the_middle_of_a_move_the_next_one_goes_on(
     assert owners == [[], [group("a")]]
 
 
+async def test_a_group_whose_former_host_has_its_name_anew_always_belongs_to_a_host(
+    kubernetes: Kubernetes, operator: Operator, new_host: NewHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The former comes first by name, and the new one cannot be written at first."""
+    old, new = await new_host("storage-1", "a"), await new_host("storage-2")
+    await operator.follow_endpoints(old, new)
+    await operator.settle()
+    stale = operator.cluster.storage_nodes()
+    await kubernetes.patch("storage-2", schedulable=False)
+    old.groups, new.groups = {UUIDS["b"]: "vg-a"}, old.groups
+    with monkeypatch.context() as patched:
+        patched.setattr(operator.cluster, "storage_nodes", lambda: stale)
+        assert not await operator.nodes.look()
+    assert await _groups(kubernetes, "storage-1") == [group("a")]
+    await operator.look()
+    assert await _groups(kubernetes, "storage-2") == [group("a")]
+    assert await _groups(kubernetes, "storage-1") == [{**group("a"), "uuid": UUIDS["b"]}]
+
+
 async def test_a_write_that_was_overtaken_is_made_anew(
     kubernetes: Kubernetes, operator: Operator, new_host: NewHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
