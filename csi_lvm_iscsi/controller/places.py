@@ -6,11 +6,20 @@ from typing import TypeVar
 
 from csi_lvm_iscsi.controller.placement import Reach, Underway, allows
 from csi_lvm_iscsi.controller.sources import Source
-from csi_lvm_iscsi.model.errors import DriverError, InvalidArgument, Unavailable
+from csi_lvm_iscsi.model.errors import (
+    DriverError,
+    InvalidArgument,
+    OutOfRange,
+    OutOfSpace,
+    Unavailable,
+)
 from csi_lvm_iscsi.model.parameters import Parameters
 from csi_lvm_iscsi.model.volumes import Pool
 from csi_lvm_iscsi.storage_client.host import StorageHost
 from csi_lvm_iscsi.storage_client.membership import Membership
+
+_TOLD = 3
+"""Of so many pools an error says why they cannot: an event on a PVC has 1024 characters."""
 
 T = TypeVar("T")
 Place = tuple[StorageHost, Pool]
@@ -41,7 +50,7 @@ class Places:
         ]
         silent = [answer for _, answer in answers if isinstance(answer, DriverError)]
         if silent and not places:
-            reasons = [*map(str, silent), *self.closed(parameters, reach)]
+            reasons = [*map(str, silent), *self._closed(parameters, reach)]
             raise Unavailable(
                 f"No storage host that answers makes these volumes ({parameters}): "
                 f"{' '.join(reasons)}"
@@ -55,7 +64,30 @@ class Places:
             ),
         )
 
-    def closed(self, parameters: Parameters, reach: Reach) -> list[str]:
+    def why_none(
+        self,
+        refusals: Sequence[tuple[str, DriverError]],
+        parameters: Parameters,
+        reach: Reach,
+    ) -> DriverError:
+        """One error for all hosts, by their names; "no space now" outweighs "never", as it may
+        pass."""
+        closed = self._closed(parameters, reach)
+        if not refusals and not closed:
+            zones = "" if reach.requisite is None else f" in zone {' or '.join(reach.requisite)}"
+            return OutOfSpace(
+                f"No storage host{zones} makes these volumes ({parameters}): see the parameters of "
+                "the StorageClass, and the options --thin-pool and --thick of the storage role."
+            )
+        told = [f"{host}: {refusal}" for host, refusal in refusals[:_TOLD]]
+        if others := len(refusals) - len(told):
+            told.append(f"Nor can {others} other pools take it.")
+        text = " ".join([*told, *closed])
+        if closed or any(isinstance(refusal, OutOfSpace) for _, refusal in refusals):
+            return OutOfSpace(text)
+        return OutOfRange(text)
+
+    def _closed(self, parameters: Parameters, reach: Reach) -> list[str]:
         """Of the hosts that may be used, why those are not that take no new volumes."""
         near = self._near(parameters, reach)
         return [host.entry.closed for host in near if host.entry.closed]

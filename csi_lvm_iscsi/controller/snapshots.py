@@ -36,8 +36,13 @@ class Snapshots:
     async def delete(self, snapshot_id: str) -> None:
         """Remove the snapshot; an unknown one is gone already."""
         host = self._membership.owner(snapshot_id)
-        if host is not None:
-            await host.delete_snapshot(snapshot_id)
+        if host is None:
+            return
+        # What was lent to one that is retired since is never given back.
+        for reader in self._membership.known:
+            if reader.entry.retired:
+                await host.unpublish(snapshot_id, reader.entry.name)
+        await host.delete_snapshot(snapshot_id)
 
     async def get(self, snapshot_id: str) -> Snapshot:
         """Find the snapshot. Raises NotFound."""

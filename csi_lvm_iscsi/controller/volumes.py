@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -13,6 +13,7 @@ from csi_lvm_iscsi.controller.places import Places, ask_all
 from csi_lvm_iscsi.controller.sources import Source, Sources
 from csi_lvm_iscsi.model import names, sizes
 from csi_lvm_iscsi.model.errors import (
+    Aborted,
     AlreadyExists,
     DriverError,
     FailedPrecondition,
@@ -27,9 +28,6 @@ from csi_lvm_iscsi.model.publications import Publication
 from csi_lvm_iscsi.model.volumes import Pool, Volume
 from csi_lvm_iscsi.storage_client.host import StorageHost
 from csi_lvm_iscsi.storage_client.membership import Membership
-
-_TOLD = 3
-"""Of so many pools an error says why they cannot: an event on a PVC has 1024 characters."""
 
 _log = structlog.get_logger()
 
@@ -87,8 +85,7 @@ class Volumes:
                         return await self._make(wanted, host, pool, source)
                 except (OutOfSpace, OutOfRange) as error:
                     refusals.append((host.entry.name, error))
-            closed = self._places.closed(parameters, reach)
-            raise _why_none(refusals, closed, parameters, reach)
+            raise self._places.why_none(refusals, parameters, reach)
 
     async def _again(
         self,
@@ -142,14 +139,47 @@ class Volumes:
         # First the volume, unfinished: it is the record of what is lent for it.
         volume = await make(source_bytes=source.size_bytes)
         if volume.copying:
-            lent = await self._sources.lend(source, host, volume.id)
-            try:
-                volume = await make(source=lent)
-            except (OutOfSpace, OutOfRange):
-                await self._sources.take_back(wanted.source_id, host, volume.id)
-                raise  # the volume is gone again, and another place is tried
+            lent = await self._lent(source, host, volume.id)
+            volume = await self._copied(make, source, host, volume, lent)
         await self._sources.take_back(wanted.source_id, host, volume.id)
         return volume
+
+    async def _lent(self, source: Source, host: StorageHost, volume_id: str) -> Publication:
+        """What the volume that was begun is copied from. It goes again where that cannot be had: it
+        is not the host of the volume that is at fault, so no other is tried."""
+        try:
+            return await self._sources.lend(source, host, volume_id)
+        except (Aborted, Unavailable):
+            raise
+        except DriverError as error:
+            await self.delete(volume_id)
+            raise FailedPrecondition(
+                f"{source.id} on {source.host.entry.name} cannot be copied from: {error}"
+            ) from error
+
+    async def _copied(
+        self,
+        make: Callable[..., Awaitable[Volume]],
+        source: Source,
+        host: StorageHost,
+        volume: Volume,
+        lent: Publication,
+    ) -> Volume:
+        """Copy into the volume that was begun.
+
+        What else fails may pass, and what is copied by then stays. It is told as a passing error:
+        after another a sidecar whose claim was deleted would not come again, and the volume would
+        stay for ever (external-provisioner, pkg/controller/controller.go: checkError).
+        """
+        try:
+            return await make(source=lent)
+        except (OutOfSpace, OutOfRange):
+            await self._sources.take_back(source.id, host, volume.id)
+            raise  # the volume is gone again, and another place is tried
+        except (Aborted, Unavailable):
+            raise
+        except DriverError as error:
+            raise Unavailable(f"Volume {volume.id} is not copied yet: {error}") from error
 
     async def delete(self, volume_id: str) -> None:
         """Remove the volume; an unknown one is gone already. Raises Unavailable only where the
@@ -225,12 +255,25 @@ class Volumes:
                     return await host.get(volume_id, patient=True)
             return None
 
-        for host, answer in await ask_all(self._membership.hosts, found):
-            if isinstance(answer, Volume):
-                return host, answer
-            if isinstance(answer, DriverError) and not isinstance(answer, Unavailable):
-                raise answer
-        return None
+        answers = await ask_all(self._membership.hosts, found)
+        volumes = [(host, answer) for host, answer in answers if isinstance(answer, Volume)]
+        if not volumes:
+            for _, answer in answers:
+                if isinstance(answer, DriverError) and not isinstance(answer, Unavailable):
+                    raise answer
+            return None
+        # A host that was silent meanwhile may have one that was begun there.
+        first, *others = sorted(volumes, key=lambda each: each[1].copying)
+        await self._remove_begun([volume.id for _, volume in others if volume.copying])
+        return first
+
+    async def _remove_begun(self, volume_ids: Sequence[str]) -> None:
+        """Remove volumes that are not finished, and take back what was lent for them."""
+        for volume_id in volume_ids:
+            try:
+                await self.delete(volume_id)
+            except DriverError as error:
+                _log.warning("a volume begun twice stays", id=volume_id, error=str(error))
 
 
 async def _pool_of(volume: Volume, host: StorageHost) -> Pool:
@@ -242,25 +285,3 @@ async def _pool_of(volume: Volume, host: StorageHost) -> Pool:
         f"Volume {volume.name} exists in {volume.volume_group}/{volume.thin_pool or ''} on "
         f"{host.entry.name}, which serves that no more: see its options --thin-pool and --thick."
     )
-
-
-def _why_none(
-    refusals: Sequence[tuple[str, DriverError]],
-    closed: Sequence[str],
-    parameters: Parameters,
-    reach: Reach,
-) -> DriverError:
-    """One error for all hosts, by their names; "no space now" outweighs "never", as it may pass."""
-    if not refusals and not closed:
-        zones = "" if reach.requisite is None else f" in zone {' or '.join(reach.requisite)}"
-        return OutOfSpace(
-            f"No storage host{zones} makes these volumes ({parameters}): see the parameters of "
-            "the StorageClass, and the options --thin-pool and --thick of the storage role."
-        )
-    told = [f"{host}: {refusal}" for host, refusal in refusals[:_TOLD]]
-    if others := len(refusals) - len(told):
-        told.append(f"Nor can {others} other pools take it.")
-    text = " ".join([*told, *closed])
-    if closed or any(isinstance(refusal, OutOfSpace) for _, refusal in refusals):
-        return OutOfSpace(text)
-    return OutOfRange(text)

@@ -154,19 +154,12 @@ async def test_a_cordoned_host_gets_no_new_volumes_and_keeps_its_own(
         await until(lambda: membership.hosts[0].entry.closed)
         assert await volumes.pools(THIN) == []
         with pytest.raises(OutOfSpace, match="storage-1 is cordoned"):
-            raise _refusal(volumes)
+            raise volumes._places.why_none([], THIN, ANYWHERE)
         await volumes.delete(volume_of("a"))
         assert host.deleted == [volume_of("a")]
         assert len(await volumes.all()) == 1
         await kubernetes.patch("storage-1", schedulable=True)
         await until(lambda: not membership.hosts[0].entry.closed)
-
-
-def _refusal(volumes: Volumes) -> Exception:
-    """What a CreateVolume ends with that finds no place."""
-    from csi_lvm_iscsi.controller.volumes import _why_none  # noqa: PLC0415
-
-    return _why_none([], volumes._places.closed(THIN, ANYWHERE), THIN, ANYWHERE)
 
 
 async def test_a_retired_host_is_given_up(

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from csi_lvm_iscsi.controller.snapshots import Snapshots
 from csi_lvm_iscsi.controller.sources import Sources
 from csi_lvm_iscsi.controller.volumes import Volumes
 from csi_lvm_iscsi.model import names
@@ -50,6 +51,10 @@ class Reader(Host):
 
 class Pair(Inventory):
     """The two."""
+
+    @property
+    def known(self) -> list[Host]:
+        return self.hosts
 
     def owner(self, volume_id: str) -> Host:
         return self.hosts["reader" in volume_id]
@@ -105,3 +110,16 @@ async def test_a_half_made_volume_stays_while_its_lender_is_silent() -> None:
     with pytest.raises(Unavailable, match="lender is silent"):
         await Volumes(Pair(lender, reader)).delete("reader-a")  # type: ignore[arg-type]
     assert lender.calls == ["stop its copy"]
+
+
+async def test_a_snapshot_that_is_lent_to_a_retired_host_can_be_deleted() -> None:
+    """That one gives nothing back any more."""
+    lender = Lender()
+    reader = Reader(lender, copying("a"))
+    snapshots = Snapshots(Pair(lender, reader))  # type: ignore[arg-type]
+    await snapshots.delete(SNAPSHOT)
+    assert lender.calls == [f"delete {SNAPSHOT}"]
+    lender.calls.clear()
+    reader.entry = replace(reader.entry, retired=True)
+    await snapshots.delete(SNAPSHOT)
+    assert lender.calls == [f"unpublish {SNAPSHOT} reader", f"delete {SNAPSHOT}"]
