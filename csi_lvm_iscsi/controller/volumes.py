@@ -198,6 +198,8 @@ class Volumes:
                 _log.warning("what was lent of a source stays lent", id=source_id, error=str(error))
         if kept:
             await host.delete(volume_id, source_taken_back=True)
+        if source_id:
+            await self._remove_begun(await self._begun_as(volume_id))
 
     async def get(self, volume_id: str) -> Volume:
         """Find the volume. Raises NotFound, or Unavailable where its host does not answer."""
@@ -266,6 +268,19 @@ class Volumes:
         first, *others = sorted(volumes, key=lambda each: each[1].copying)
         await self._remove_begun([volume.id for _, volume in others if volume.copying])
         return first
+
+    async def _begun_as(self, volume_id: str) -> list[str]:
+        """Volumes of the same name that were begun on other hosts, and are not finished."""
+
+        async def begun(host: StorageHost) -> str:
+            for group in host.entry.volume_group_uuids:
+                with contextlib.suppress(NotFound):
+                    found = await host.get(names.id_in(group, volume_id))
+                    return found.id if found.copying else ""
+            return ""
+
+        answers = await ask_all(self._membership.hosts, begun)
+        return [answer for _, answer in answers if answer and not isinstance(answer, DriverError)]
 
     async def _remove_begun(self, volume_ids: Sequence[str]) -> None:
         """Remove volumes that are not finished, and take back what was lent for them."""

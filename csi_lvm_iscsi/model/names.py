@@ -80,6 +80,11 @@ def copy_snapshot_id(source_volume: str, volume: str) -> str:
     return f"{source_volume[:_ID_PREFIX]}{_SNAPSHOT_MARK}{_id_part(copy_name(volume))}"
 
 
+def id_in(volume_group_uuid: str, volume: str) -> str:
+    """The id that the volume with this one would have in another volume group."""
+    return f"{volume_group_hash(volume_group_uuid)}-{volume[_ID_PREFIX:]}"
+
+
 def _id_part(name: str) -> str:
     plain = (
         _PLAIN_NAME.fullmatch(name) is not None

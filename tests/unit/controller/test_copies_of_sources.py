@@ -155,3 +155,16 @@ async def test_one_that_was_begun_twice_stays_once(*, is_finished: bool) -> None
     assert (made.copying, lender.lent) == (False, set())
     assert sorted(len(host.made) for host in (back, other)) == [0, 1]
     assert (made.id in other.made) == is_finished
+
+
+async def test_what_was_begun_on_a_host_that_came_back_late_goes_with_the_volume() -> None:
+    """It was silent until the volume was finished elsewhere, and nobody asked for that again."""
+    lender, late, other = Lender(), Copier("a", Unavailable("It copies.")), Copier("b")
+    with pytest.raises(Unavailable):
+        await create(lender, late)
+    late.silent = True
+    made = await create(lender, other)
+    late.silent = False
+    assert len(late.made) == len(lender.lent) == 1
+    await Volumes(Cluster(lender, late, other)).delete(made.id)  # type: ignore[arg-type]
+    assert (late.made, other.made, lender.lent) == ({}, {}, set())
