@@ -318,6 +318,15 @@ def test_zones_reach_all_that_must_know() -> None:
         assert "--zones" in containers[f"Deployment/csi-lvm-iscsi-{name}"]["args"]
 
 
+def test_what_tells_of_lost_nodes_does_not_stay_on_one() -> None:
+    all_pods = pods(rendered(MINIMAL))
+    for name in ("controller", "operator"):
+        tolerations = all_pods[f"Deployment/csi-lvm-iscsi-{name}"]["tolerations"]
+        stays = {each["key"]: each.get("tolerationSeconds") for each in tolerations}
+        assert stays["node.kubernetes.io/unreachable"] == 30, name
+        assert stays["node.kubernetes.io/not-ready"] == 30, name
+
+
 def test_without_snapshots_nothing_of_them_is_left() -> None:
     assert "snapshot.storage.k8s.io" not in yaml.safe_dump(rendered(LEAST))
     assert "snapshotter" not in yaml.safe_dump(rendered(LEAST))
