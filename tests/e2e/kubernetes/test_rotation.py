@@ -9,12 +9,14 @@ from datetime import UTC, datetime
 
 from tests.e2e.kubernetes.manifests import DATA, claim, pod
 from tests.e2e.kubernetes.user import User, until
+from tests.e2e.lab.host import Host
 from tests.e2e.lab.kubernetes import release
 from tests.e2e.lab.kubernetes.cluster import Cluster
 
 BOOTSTRAP = "csi-lvm-iscsi-bootstrap"
 TLS = "/etc/csi-lvm-iscsi/tls"
 KEYS = "/etc/csi-lvm-iscsi/chap-keys"
+ROLE_PORT = 9740
 KUBELET_SECONDS = 240
 """Kubelet brings a Secret's new content in a minute or two."""
 
@@ -61,9 +63,9 @@ def test_new_certificates_are_taken_without_a_restart(cluster: Cluster, user: Us
         lambda: "kubelet has not brought them everywhere",
         KUBELET_SECONDS,
     )
+    assert all(_presents_that_of_its_secret(cluster, each) for each in _storage_hosts(cluster))
     user.apply(claim("data"), pod("app", "data"))
     user.await_pods("app")
-    assert any(_has_read_certificates(cluster, each, begun) for each in hosts)
     assert any(_has_read_certificates(cluster, each, begun) for each in controllers)
     assert _starts(cluster) == before
 
@@ -93,8 +95,8 @@ def _keys_of_pods(cluster: Cluster) -> Iterator[list[str]]:
 def _key_of(cluster: Cluster, user: User, claim_name: str) -> str:
     """The one that a volume was published with, by the record of its storage host."""
     grant = f"/var/lib/csi-lvm-iscsi/grants/{user.volume_id(claim_name)}.json"
-    hosts = [host for host in cluster.hosts.values() if host.identity.kind == "storage"]
-    (text,) = [read.text for host in hosts if (read := host.exec("cat", grant)).status == 0]
+    reads = [host.exec("cat", grant) for host in _storage_hosts(cluster)]
+    (text,) = [read.text for read in reads if read.status == 0]
     (key,) = {name for name in _keys_of_secret(cluster) if f'"{name}"' in text}
     return key
 
@@ -105,16 +107,32 @@ def _named(pods: Iterable[str], role: str) -> list[str]:
 
 def _has_new(cluster: Cluster, name: str, of: str) -> bool:
     """Whether a pod's certificate is that of the Secret."""
-    path = r"--output=jsonpath={.data.tls\.crt}"
-    secret = release.kubectl(cluster, "get", f"secret/csi-lvm-iscsi-{of}-tls", path)
     container = "storage" if of == "server" else "controller"
     cat = ("exec", name, f"--container={container}", "--", "cat", f"{TLS}/tls.crt")
-    return base64.b64decode(secret).decode() == release.kubectl(cluster, *cat)
+    return _certificate_of_secret(cluster, of) == release.kubectl(cluster, *cat)
+
+
+def _storage_hosts(cluster: Cluster) -> list[Host]:
+    return [host for host in cluster.hosts.values() if host.identity.kind == "storage"]
+
+
+def _presents_that_of_its_secret(cluster: Cluster, host: Host) -> bool:
+    """Whether a storage role presents the new certificate to who connects from now on."""
+    place = (host.identity.data_address, ROLE_PORT)
+    script = f"import ssl; print(ssl.get_server_certificate({place}))"
+    presented = host.exec("python3", "-c", script).check().text
+    return presented.strip() in _certificate_of_secret(cluster, "server")
+
+
+def _certificate_of_secret(cluster: Cluster, of: str) -> str:
+    path = r"--output=jsonpath={.data.tls\.crt}"
+    secret = release.kubectl(cluster, "get", f"secret/csi-lvm-iscsi-{of}-tls", path)
+    return base64.b64decode(secret).decode()
 
 
 def _has_read_certificates(cluster: Cluster, name: str, since: str) -> bool:
-    container = "storage" if "-storage-" in name else "controller"
-    logs = ("logs", name, f"--container={container}", f"--since-time={since}")
+    """Whether a controller has read them since a time."""
+    logs = ("logs", name, "--container=controller", f"--since-time={since}")
     return "certificates read anew" in release.kubectl(cluster, *logs)
 
 
