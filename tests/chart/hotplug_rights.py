@@ -9,6 +9,8 @@ from tests.chart import cluster
 from tests.chart.virtual_machines import (
     HOTPLUGS,
     KUBEVIRTS,
+    NODE_PATH,
+    NODES,
     Admin,
     Machines,
     kubevirt_in,
@@ -17,7 +19,7 @@ from tests.chart.virtual_machines import (
     scene,
     until,
 )
-from tests.unit.operator_hotplug.kubevirt import apply_request
+from tests.unit.operator_hotplug.kubevirt import NODE, apply_request
 
 _MACHINE = "rights"
 _ATTACHMENTS = "/apis/storage.k8s.io/v1/volumeattachments"
@@ -39,10 +41,12 @@ async def _of_a_guest_that_holds(admin: Admin, machines: Machines) -> None:
     await _make(admin, "held")
     await until(lambda: machines.reason("held") == "Attached")
     machines.virt.held = {"held"}
+    await admin.delete(NODE_PATH)
     await admin.delete(f"{HOTPLUGS}/held")
-    # By the API server this node is gone, which is asked for after some seconds: then it ends.
+    # That the node is gone is asked for after some seconds: then it ends.
     await until(lambda: "default/held" not in machines.hotplugs.objects)
     machines.virt.held = set()
+    await admin.create(NODES, {"metadata": {"name": NODE}})
 
 
 async def _of_a_claim_in_use(admin: Admin, machines: Machines) -> None:

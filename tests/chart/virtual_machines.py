@@ -30,7 +30,8 @@ from tests.unit.operator_hotplug.kubevirt import (
 NAMESPACE = "default"
 _PAUSE_SECONDS = 0.1
 KUBEVIRTS = f"{GROUP}/namespaces/{NAMESPACE}/kubevirts"
-_NODES = "/api/v1/nodes"
+NODES = "/api/v1/nodes"
+NODE_PATH = f"{NODES}/{NODE}"
 _CLAIMS = f"/api/v1/namespaces/{NAMESPACE}/persistentvolumeclaims"
 HOTPLUGS = f"/apis/{objects.API_VERSION}/namespaces/{NAMESPACE}/{objects.PLURAL}"
 CRDS = [
@@ -181,7 +182,7 @@ async def kubevirt_in(installed: cluster.Cluster, admin: Admin) -> AsyncIterator
 
 @contextlib.asynccontextmanager
 async def scene(admin: Admin, names: tuple[str, ...]) -> AsyncIterator[Machines]:
-    await admin.create(_NODES, {"metadata": {"name": NODE}})
+    await admin.create(NODES, {"metadata": {"name": NODE}})
     try:
         machines = Machines(admin, names)
         await machines.make()
@@ -189,7 +190,7 @@ async def scene(admin: Admin, names: tuple[str, ...]) -> AsyncIterator[Machines]
             await until(lambda: len(machines.instances.objects) == len(names))
             yield machines
     finally:
-        await admin.delete(f"{_NODES}/{NODE}")
+        await admin.delete(NODE_PATH)
 
 
 def _entries(machine: Object) -> list[str]:
