@@ -250,14 +250,7 @@ class Volumes:
         earlier call made: it is waited for. One that stays silent is passed over: a volume it has
         keeps its id, and shows as a duplicate when the host is back.
         """
-
-        async def found(host: StorageHost) -> Volume | None:
-            for volume_id in host.id_of(name):
-                with contextlib.suppress(NotFound):
-                    return await host.get(volume_id, patient=True)
-            return None
-
-        answers = await ask_all(self._membership.hosts, found)
+        answers = await self._ask(lambda host: host.id_of(name), patient=True)
         volumes = [(host, answer) for host, answer in answers if isinstance(answer, Volume)]
         if not volumes:
             for _, answer in answers:
@@ -271,16 +264,23 @@ class Volumes:
 
     async def _begun_as(self, volume_id: str) -> list[str]:
         """Volumes of the same name that were begun on other hosts, and are not finished."""
+        answers = await self._ask(
+            lambda host: [names.id_in(uuid, volume_id) for uuid in host.entry.volume_group_uuids]
+        )
+        return [each.id for _, each in answers if isinstance(each, Volume) and each.copying]
 
-        async def begun(host: StorageHost) -> str:
-            for group in host.entry.volume_group_uuids:
+    async def _ask(
+        self, ids: Callable[[StorageHost], list[str]], *, patient: bool = False
+    ) -> list[tuple[StorageHost, Volume | DriverError | None]]:
+        """What each host answers: its first volume that has one of the ids there, if any."""
+
+        async def ask(host: StorageHost) -> Volume | None:
+            for volume_id in ids(host):
                 with contextlib.suppress(NotFound):
-                    found = await host.get(names.id_in(group, volume_id))
-                    return found.id if found.copying else ""
-            return ""
+                    return await host.get(volume_id, patient=patient)
+            return None
 
-        answers = await ask_all(self._membership.hosts, begun)
-        return [answer for _, answer in answers if answer and not isinstance(answer, DriverError)]
+        return await ask_all(self._membership.hosts, ask)
 
     async def _remove_begun(self, volume_ids: Sequence[str]) -> None:
         """Remove volumes that are not finished, and take back what was lent for them."""

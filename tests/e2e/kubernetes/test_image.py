@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tarfile
 from pathlib import PurePosixPath
 
@@ -10,6 +9,7 @@ import pytest
 
 from csi_lvm_iscsi import __version__
 from tests.e2e.lab.kubernetes import images, product
+from tests.e2e.lab.kubernetes.archive import read_json
 
 BUILD_TOOLS = {"as", "c++", "cc", "cpp", "g++", "gcc", "git", "go", "ld", "make", "pip", "pip3"}
 PROGRAMS = {"bin", "sbin"}
@@ -23,8 +23,8 @@ def test_it_is_small_and_labelled_and_has_no_build_tools() -> None:
     programs: set[str] = set()
     size = 0
     with tarfile.open(product.ensure(images.DIRECTORY, images.PRODUCT, print)) as archive:
-        (manifest,) = json.loads(_read(archive, "manifest.json"))
-        labels = json.loads(_read(archive, manifest["Config"]))["config"]["Labels"]
+        (manifest,) = read_json(archive, "manifest.json")
+        labels = read_json(archive, manifest["Config"])["config"]["Labels"]
         for layer in manifest["Layers"]:
             with tarfile.open(fileobj=archive.extractfile(layer)) as files:
                 members = files.getmembers()
@@ -40,9 +40,3 @@ def test_it_is_small_and_labelled_and_has_no_build_tools() -> None:
     assert labels[f"{prefix}version"] == __version__
     named = ("description", "licenses", "source", "documentation", "revision")
     assert all(labels[f"{prefix}{each}"] for each in named), labels
-
-
-def _read(archive: tarfile.TarFile, name: str) -> bytes:
-    file = archive.extractfile(name)
-    assert file, f"{name} is no file"
-    return file.read()

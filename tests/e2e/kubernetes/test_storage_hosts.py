@@ -145,7 +145,7 @@ def test_the_disks_of_a_lost_host_in_another_server(
     user.await_pods("writer")
     user.sh("writer", f"echo moved >{DATA}/file; sync")
     user.delete("pod/writer")
-    until(lambda: not user.get("volumeattachments")["items"], lambda: "still attached")
+    user.await_detached()
     with _disks_in(cluster, lost, other):
         conflict, place = "condition=VolumeGroupConflict", f"storagenode/{other.name}"
         user.wait(conflict, place, seconds=BOOT_PATIENCE)
@@ -156,7 +156,7 @@ def test_the_disks_of_a_lost_host_in_another_server(
         user.await_pods("reader")
         assert user.sh("reader", f"cat {DATA}/file") == "moved"
         user.delete("pod/reader")
-        until(lambda: not user.get("volumeattachments")["items"], lambda: "still attached")
+        user.await_detached()
     assert set(logical_volumes(cluster).values()) == {lost.name}
 
 

@@ -109,7 +109,7 @@ def test_volumes_outlive_the_chart(cluster: Cluster, user: User) -> None:
     user.await_rollout("deployment/app")
     user.sh(user.pod_of("app")["metadata"]["name"], f"echo kept >{DATA}/file; sync")
     user.kubectl("scale", "deployment/app", "--replicas=0")
-    until(lambda: not user.get("volumeattachments")["items"], lambda: "still attached")
+    user.await_detached()
     volumes = logical_volumes(cluster)
 
     cluster.insist("helm", "uninstall", release.NAME, f"--namespace={release.NAMESPACE}", "--wait")

@@ -53,6 +53,10 @@ class User:
         bound = "jsonpath={.status.phase}=Bound"
         self.wait(bound, *(f"pvc/{name}" for name in claims), seconds=seconds)
 
+    def await_detached(self) -> None:
+        """Until no node has a volume any more."""
+        until(lambda: not self.get("volumeattachments")["items"], lambda: "still attached")
+
     def await_rollout(self, resource: str) -> None:
         self.kubectl("rollout", "status", resource, f"--timeout={PATIENCE}s", waits=PATIENCE)
 

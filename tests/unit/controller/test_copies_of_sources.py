@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -41,18 +41,15 @@ class Copier(Host):
         limit: int,
         *,
         pool: Pool,
-        origin: Mapping[str, str],
-        source_id: str = "",
-        source: Publication | None = None,
-        source_bytes: int = 0,
+        **more: Any,  # noqa: ANN401
     ) -> Volume:
         volume_id = names.volume_id(pool.volume_group_uuid, name)
         if volume_id not in self.made:
-            made = await super().create(name, required, limit, pool=pool, origin=origin)
-            self.made[volume_id] = replace(made, copying=True, source_id=source_id)
-        if source is not None and self.fails:
+            made = await super().create(name, required, limit, pool=pool, origin=more["origin"])
+            self.made[volume_id] = replace(made, copying=True, source_id=more["source_id"])
+        if "source" in more and self.fails:
             raise self.fails
-        if source is not None:
+        if "source" in more:
             self.made[volume_id] = replace(self.made[volume_id], copying=False)
         return self.made[volume_id]
 

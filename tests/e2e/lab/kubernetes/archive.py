@@ -8,7 +8,7 @@ import json
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 NOBODY = "65532:65532"
 
@@ -61,11 +61,16 @@ def by_digest(archive: Path) -> Mapping[str, str]:
     """For each image of an archive, by its name, how kubelet calls it: no registry gave it another
     digest than that of its configuration."""
     with tarfile.open(archive) as tar:
-        content = tar.extractfile("manifest.json")
-        assert content
-        manifest = json.load(content)
+        manifest = read_json(tar, "manifest.json")
     digests = {each["RepoTags"][0]: Path(each["Config"]).stem for each in manifest}
     return {name: f"{name.rpartition(':')[0]}@sha256:{digests[name]}" for name in digests}
+
+
+def read_json(archive: tarfile.TarFile, name: str) -> Any:  # noqa: ANN401
+    """What is in a file of an archive: its manifest, or the configuration of an image."""
+    content = archive.extractfile(name)
+    assert content, f"{name} is no file"
+    return json.load(content)
 
 
 def _configuration(image: Image, layers: Sequence[str]) -> bytes:
