@@ -20,9 +20,9 @@ class KubeVirtCluster(Cluster):
     """Virtual machines run on its compute hosts, by emulation.
 
     KubeVirt's own pods are on the last compute host: not with the storage, so that a test can take
-    that away, and not on another one, so that it can take a virtual machine's node away. There are
-    no controller and operator of the driver there either: a guest that is emulated leaves others
-    little of its host's only processor, and what they do is measured.
+    that away, and not on another one, so that it can take a virtual machine's node away. So are the
+    driver's controller and operator; besides, a guest that is emulated leaves others little of its
+    host's only processor, and what they do is measured.
     """
 
     memory_mib: Mapping[Kind, int] = {"storage": 1280, "compute": 3072}
@@ -53,11 +53,15 @@ class KubeVirtCluster(Cluster):
     def _install(self, hosts: list[Host], progress: Progress) -> None:
         # It takes minutes, in which the driver can be installed.
         progress("installing KubeVirt")
-        compute = [host for host in hosts if host.identity.kind == "compute"]
-        *others, last = sorted(compute, key=lambda host: host.identity.number)
-        release.begin(self, last.name)
-        for each in others:
-            self.insist("kubectl", "cordon", each.name)
+        home = _last_compute(hosts)
+        others = [f"node/{host.name}" for host in hosts if host.name != home]
+        release.begin(self, home)
+        self.insist("kubectl", "cordon", *others)
         super()._install(hosts, progress)
-        for each in others:
-            self.insist("kubectl", "uncordon", each.name)
+        self.insist("kubectl", "uncordon", *others)
+
+
+def _last_compute(hosts: list[Host]) -> str:
+    return max(
+        (host.identity.number, host.name) for host in hosts if host.identity.kind == "compute"
+    )[1]
