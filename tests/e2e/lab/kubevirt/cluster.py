@@ -20,9 +20,7 @@ class KubeVirtCluster(Cluster):
     """Virtual machines run on its compute hosts, by emulation.
 
     KubeVirt's own pods are on the last compute host: not with the storage, so that a test can take
-    that away, and not on another one, so that it can take a virtual machine's node away. So are the
-    driver's controller and operator; besides, a guest that is emulated leaves others little of its
-    host's only processor, and what they do is measured.
+    that away, and not on the first one, so that it can take a virtual machine's node away.
     """
 
     memory_mib: Mapping[Kind, int] = {"storage": 1280, "compute": 3072}
@@ -53,12 +51,8 @@ class KubeVirtCluster(Cluster):
     def _install(self, hosts: list[Host], progress: Progress) -> None:
         # It takes minutes, in which the driver can be installed.
         progress("installing KubeVirt")
-        home = _last_compute(hosts)
-        others = [f"node/{host.name}" for host in hosts if host.name != home]
-        release.begin(self, home)
-        self.insist("kubectl", "cordon", *others)
+        release.begin(self, _last_compute(hosts))
         super()._install(hosts, progress)
-        self.insist("kubectl", "uncordon", *others)
 
 
 def _last_compute(hosts: list[Host]) -> str:
