@@ -122,8 +122,8 @@ class StorageService(storage_pb2_grpc.StorageServicer):
         what that host lent is taken back: it is the only record of that."""
         volume_id, source_id, kept = request.volume_id, "", False
         if names.is_volume_id(volume_id):
-            await self._upkeep.ready()
             await self._catalog.look_for(volume_id)
+            await self._upkeep.ready(volume_id)
             with self._in_flight.hold(volume_id, "DeleteVolume"):
                 await self._publications.ensure_unpublished(volume_id)
                 if self._catalog.has_volume(volume_id):
@@ -155,8 +155,8 @@ class StorageService(storage_pb2_grpc.StorageServicer):
         self, request: storage_pb2.ExpandVolumeRequest, context: object
     ) -> storage_pb2.Volume:
         """Grow a volume, and make its exports show it."""
-        await self._upkeep.ready()
         await self._catalog.look_for(request.volume_id)
+        await self._upkeep.ready(request.volume_id)
         with self._in_flight.hold(request.volume_id, "ExpandVolume"):
             volume = await self._volumes.expand(
                 request.volume_id, request.required_bytes, request.limit_bytes
@@ -168,8 +168,8 @@ class StorageService(storage_pb2_grpc.StorageServicer):
         self, request: storage_pb2.PublishVolumeRequest, context: object
     ) -> storage_pb2.Publication:
         """Export a volume to a node."""
-        await self._upkeep.ready()
         await self._catalog.look_for(request.volume_id)
+        await self._upkeep.ready(request.volume_id)
         with self._in_flight.hold(request.volume_id, "PublishVolume"):
             publication = await self._publications.publish(
                 request.volume_id,
@@ -184,7 +184,7 @@ class StorageService(storage_pb2_grpc.StorageServicer):
     ) -> storage_pb2.UnpublishVolumeResponse:
         """Fence a node, or all, off a volume."""
         if names.is_volume_id(request.volume_id):
-            await self._upkeep.ready()
+            await self._upkeep.ready(request.volume_id)
             with self._in_flight.hold(request.volume_id, "UnpublishVolume"):
                 await self._publications.unpublish(request.volume_id, request.node_id)
         return storage_pb2.UnpublishVolumeResponse()
@@ -210,7 +210,7 @@ class StorageService(storage_pb2_grpc.StorageServicer):
     ) -> storage_pb2.DeleteSnapshotResponse:
         """Remove a snapshot that nothing is made of."""
         if names.is_snapshot_id(request.snapshot_id):
-            await self._upkeep.ready()
+            await self._upkeep.ready(request.snapshot_id)
             with self._in_flight.hold(request.snapshot_id, "DeleteSnapshot"):
                 self._sources.check_unread(request.snapshot_id)
                 await self._publications.ensure_unpublished(request.snapshot_id)

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from csi_lvm_iscsi.commands.runner import Completed
 from csi_lvm_iscsi.commands.waiting import until
 from csi_lvm_iscsi.model import names
-from csi_lvm_iscsi.model.errors import Unavailable
+from csi_lvm_iscsi.model.errors import Busy, Unavailable
 from csi_lvm_iscsi.model.in_flight import InFlight
 from csi_lvm_iscsi.storage import upkeep
 from csi_lvm_iscsi.storage.grants import Grant, GrantRecords
@@ -28,6 +28,7 @@ from tests.unit.storage.test_crashes import RECORDED, _show_device, _uuid
 ACTIONS = RECORDED["publish"]["undisturbed"]["actions"]
 REPORT = ACTIONS[0]["stdout"]
 VOLUME = names.volume_id(_uuid(ACTIONS), NAME)
+OTHER = names.volume_id(_uuid(ACTIONS), "pvc-other")
 
 
 class Tgtd:
@@ -65,7 +66,9 @@ class Lvm:
 
 
 @contextlib.asynccontextmanager
-async def running(tgtd: Tgtd, lvm: Lvm, directory: Path) -> AsyncIterator[Upkeep]:
+async def running(
+    tgtd: Tgtd, lvm: Lvm, directory: Path, in_flight: InFlight | None = None
+) -> AsyncIterator[Upkeep]:
     """The upkeep of a host with one published volume."""
     GrantRecords(directory / "grants").set(VOLUME, [Grant(NODE, "0123456789abcdef", "k1")])
     parts = await start(lvm, tgtd, directory, tid=1, nonce="", device_root=directory)
@@ -74,7 +77,7 @@ async def running(tgtd: Tgtd, lvm: Lvm, directory: Path) -> AsyncIterator[Upkeep
         RunningVersion(lvm),
         parts.publications,
         parts.exports,
-        in_flight=InFlight(),
+        in_flight=in_flight or InFlight(),
         refresh_volumes=parts.catalog.refresh,
     )
     task = asyncio.create_task(kept.run())
@@ -89,7 +92,7 @@ async def test_what_tgtd_did_not_answer_is_asked_again_before_the_portals(tmp_pa
     _show_device(tmp_path, _uuid(ACTIONS))
     tgtd = Tgtd(unavailable=2)
     async with running(tgtd, Lvm(), tmp_path) as kept:
-        await kept.ready()
+        await kept.ready(VOLUME)
     assert tgtd.made == ["TARGET", "LOGICAL_UNIT", "ACCOUNT", "PORTAL"]
     assert (kept.state.rebuilt, kept.state.broken) == (1, 0)
 
@@ -100,7 +103,7 @@ async def test_a_volume_that_hangs_keeps_no_portal_shut(
     monkeypatch.setattr(upkeep, "_PATIENCE_SECONDS", 0.1)
     tgtd, lvm = Tgtd(), Lvm()
     async with running(tgtd, lvm, tmp_path) as kept:
-        await kept.ready()
+        await kept.ready(OTHER)
         assert tgtd.made == ["PORTAL"]
         assert lvm.asked_version_of == [f"--target={os.getpid()}"]
         assert kept.state.broken == 1
@@ -115,9 +118,31 @@ async def test_what_is_begun_for_a_tgtd_ends_with_it(
 ) -> None:
     monkeypatch.setattr(upkeep, "_PATIENCE_SECONDS", 0.1)
     async with running(Tgtd(), Lvm(), tmp_path) as kept:
-        await kept.ready()
+        await kept.ready(OTHER)
         assert kept._rebuilding
     assert not kept._rebuilding
+
+
+async def test_a_call_waits_for_the_rebuilding_of_its_volume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "_PATIENCE_SECONDS", 0.1)
+    lvm, in_flight = Lvm(), InFlight()
+    async with running(Tgtd(), lvm, tmp_path, in_flight) as kept:
+        await kept.ready(OTHER)
+        with pytest.raises(Busy, match="Rebuilding the export"), in_flight.hold(VOLUME, "a call"):
+            pass
+        call = asyncio.create_task(kept.ready(VOLUME))
+        await asyncio.sleep(0)  # it has begun to wait, by the limit of now
+        monkeypatch.setattr(upkeep, "_READY_SECONDS", 0.1)
+        with pytest.raises(Unavailable, match="being rebuilt; call again"):
+            await kept.ready(VOLUME)
+        assert not call.done()
+        _show_device(tmp_path, _uuid(ACTIONS))
+        lvm.goes_on.set()
+        await call
+        with in_flight.hold(VOLUME, "a call"):
+            assert kept.state.rebuilt == 1
 
 
 async def test_addresses_that_cannot_be_read_are_told(
