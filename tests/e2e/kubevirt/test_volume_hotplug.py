@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import PurePath
+from statistics import median
 
 import pytest
 
@@ -115,9 +116,18 @@ def test_what_was_plugged_by_hand_is_recognised_and_left(user: User, c2: Virtual
 
 
 def test_it_is_done_within_a_second(user: User, c2: VirtualMachine) -> None:
+    """As usual: of three, one may meet with a moment in which its host has all else to do."""
+    times = [_seconds_of_attach(user, c2, f"quick-{number}") for number in range(3)]
+    asked, told = (median(each) for each in zip(*times, strict=True))
+    print(f"\nVolumeHotplug -> asked of KubeVirt {asked:.2f} s; its Ready -> ours {told:.2f} s")
+    assert asked < QUICK_SECONDS, times
+    assert told < QUICK_SECONDS, times
+
+
+def _seconds_of_attach(user: User, c2: VirtualMachine, name: str) -> tuple[float, float]:
     """From the VolumeHotplug to the machine's change, and from KubeVirt's Ready to ours."""
-    user.apply(claim("quick", block=True))
-    user.await_bound("quick")
+    user.apply(claim(name, block=True))
+    user.await_bound(name)
     requests, statuses = "{.status.volumeRequests}", "{.status.volumeStatus}"
     with (
         watched(user, "vm/c2", requests) as machine,
@@ -125,15 +135,13 @@ def test_it_is_done_within_a_second(user: User, c2: VirtualMachine) -> None:
         watched(user, "vhp", "{.status.phase} {.status.conditions[*].reason}") as hotplug,
     ):
         until(lambda: machine.seen and instance.seen, lambda: "no watch")
-        user.apply(volume_hotplug("c2-quick", "quick", "c2"))
-        asked = machine.first(lambda text: '"quick"' in text) - hotplug.first(bool)
-        ready = instance.first(lambda text: _is_ready(text, "quick"))
+        user.apply(volume_hotplug(f"c2-{name}", name, "c2"))
+        asked = machine.first(lambda text: f'"{name}"' in text) - hotplug.first(bool)
+        ready = instance.first(lambda text: _is_ready(text, name))
         told = hotplug.first(lambda text: text.startswith("Attached")) - ready
-    print(f"\nVolumeHotplug -> asked of KubeVirt {asked:.2f} s; its Ready -> ours {told:.2f} s")
     c2.hear("block 1 ")
-    detach(user, c2, "quick")
-    assert asked < QUICK_SECONDS, hotplug.seen
-    assert told < QUICK_SECONDS, hotplug.seen
+    detach(user, c2, name)
+    return asked, told
 
 
 def _is_ready(statuses: str, claim_name: str) -> bool:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tests.e2e.lab import prerequisites
 from tests.e2e.lab.errors import LabError
@@ -22,6 +23,8 @@ class Cluster(Lab):
     """Labels, CRDs, the chart: what an administrator would do is done with kubectl and helm."""
 
     memory_mib: Mapping[Kind, int] = {"storage": 1280, "compute": 1280}
+    values: Mapping[str, Any] = {}
+    """What its chart has otherwise than that of other labs."""
 
     def __init__(self, directory: Path | None = None) -> None:
         super().__init__(directory)

@@ -53,5 +53,5 @@ def upgrade(cluster: Cluster, values: Mapping[str, Any]) -> None:
     cluster.insist(
         "helm", "upgrade", "--install", NAME, str(CHART), f"--namespace={NAMESPACE}",
         "--create-namespace", "--wait", f"--timeout={PATIENCE}s", "--values=-",
-        stdin=json.dumps({**VALUES, **values}), timeout=2 * PATIENCE,
+        stdin=json.dumps({**VALUES, **cluster.values, **values}), timeout=2 * PATIENCE,
     )  # fmt: skip

@@ -19,7 +19,7 @@ from tests.e2e.lab.lab import Progress
 
 OPERATOR = "deployment/virt-operator"
 KUBEVIRT = "kubevirt.kubevirt.io/kubevirt"
-CONTROL_PLANE = "node-role.kubernetes.io/control-plane="
+CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
 """The label of the nodes that take KubeVirt's own pods."""
 
 STRATEGIES = "kubevirt.io/install-strategy"
@@ -31,9 +31,13 @@ OPERATOR_TIMEOUT = 300.0
 POLL_INTERVAL = 2.0
 
 
-def begin(cluster: Cluster, node: str) -> None:
-    """Ask for KubeVirt in a cluster whose nodes are ready, its own pods on `node`."""
-    cluster.insist("kubectl", "label", f"node/{node}", CONTROL_PLANE)
+def set_apart(cluster: Cluster, node: str) -> None:
+    """Have KubeVirt's own pods on this node."""
+    cluster.insist("kubectl", "label", f"node/{node}", f"{CONTROL_PLANE}=")
+
+
+def begin(cluster: Cluster) -> None:
+    """Ask for KubeVirt in a cluster whose nodes are ready, one of them set apart."""
     cluster.insist("kubectl", "create", "--filename=-", stdin=json.dumps(objects.namespace()))
     for kind in ("priorityclass", "kv", "operator-rbac"):
         cluster.insist("kubectl", "create", "--filename=-", stdin=_generated(kind))
