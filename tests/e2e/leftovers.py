@@ -10,15 +10,14 @@ from tests.e2e.lab.host import Host
 from tests.e2e.lab.lab import Lab
 from tests.e2e.lab.topology import DataNetwork
 
-# The sockets of this name that do not listen: those who asked are gone, and tgtd does not let go of
-# them, though it had time enough.
-TGTD_CONNECTIONS = """
+# The sockets of this name that do not listen: those who asked are gone, and tgtd, which is given
+# time for it, does not let go of them.
+TGTD_CONNECTIONS = "awk '$4 == \"00000000\" && $8 ~ /tgtd.socket.0$/ { print $7 }' /proc/net/unix"
+GIVE_TGTD_TIME = f"""
 for _ in $(seq 100); do
-    left=$(awk '$4 == "00000000" && $8 ~ /tgtd.socket.0$/ { print $7 }' /proc/net/unix)
-    [ -n "$left" ] || break
+    [ -n "$({TGTD_CONNECTIONS})" ] || break
     sleep 0.05
 done
-echo "$left" | grep .
 """
 # Each question prints one line for each thing that is there, and nothing where there is none.
 STORAGE = {
@@ -81,7 +80,7 @@ def clear(lab: Lab, driver: Driver) -> None:
 
 def _left_on(host: Host) -> list[str]:
     """Ask a host all questions at once. Fails where one is not answered: that is not "nothing"."""
-    script = "\n".join(
+    script = GIVE_TGTD_TIME + "\n".join(
         f"answer=$({question}) || [ $? = {NOTHING_FOUND} ] || exit\n"
         f'[ -z "$answer" ] || sed \'s/^ */{host.name}: {kind}: /\' <<<"$answer"'
         for kind, question in questions(host).items()

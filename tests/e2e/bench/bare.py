@@ -26,6 +26,7 @@ SETTINGS = {
     "node.session.auth.password": PASSWORD,
 }
 PAUSE = 0.005
+DISK_SECONDS = 30.0
 
 
 def create(number: str) -> None:
@@ -51,7 +52,10 @@ def stage(number: str) -> None:
     _iscsiadm(number, "--login")
     session = _session(number)
     Path(f"/sys/class/scsi_host/{session.parent.name}/scan").write_text("0 0 1")
+    deadline = time.monotonic() + DISK_SECONDS
     while not _disk(number):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"Volume {number} is no disk {DISK_SECONDS} s after its login.")
         time.sleep(PAUSE)
 
 
