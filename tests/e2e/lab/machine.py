@@ -12,7 +12,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.e2e.lab import xstate
 from tests.e2e.lab.errors import LabError
+from tests.e2e.lab.prerequisites import CACHE
 
 KERNEL = "linux.uml"
 START_TIMEOUT = 5.0
@@ -41,7 +43,7 @@ class Machine:
         `scratch` takes the kernel's own files: its memory, if /dev/shm cannot.
         """
         scratch.mkdir(parents=True, exist_ok=True)
-        environment = dict(os.environ)
+        environment = os.environ | xstate.environment(CACHE)
         if _fits_shared_memory(memory_mib):
             environment.pop("TMPDIR", None)
         else:

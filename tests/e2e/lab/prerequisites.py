@@ -14,6 +14,7 @@ import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from tests.e2e.lab import xstate
 from tests.e2e.lab.errors import LabError
 
 PACKAGES = (
@@ -59,6 +60,9 @@ def ensure(report: Callable[[str], None]) -> None:
     with _alone(LOCK):
         _install(PACKAGES, report)
         _link_kernel_modules(report)
+        if xstate.is_needed():
+            _install(xstate.PACKAGES, report)
+            xstate.build(CACHE)
     if not TUN_DEVICE.exists():
         raise LabError(
             f"There is no {TUN_DEVICE}: load the module `tun`, or give the container that device."
