@@ -13,6 +13,7 @@ from kubernetes.aio import client
 from csi_lvm_iscsi.rpc.tls import ClientCredentials
 from csi_lvm_iscsi.storage_client.api_server import ApiServer, connect
 from tests.unit.cluster.fake_api import FakeApi
+from tests.unit.cluster.operating import Operator, operating
 from tests.unit.cluster.storage_hosts import REAL, StorageHost, write_certificates
 from tests.unit.cluster.world import Kubernetes, NewHost
 
@@ -60,3 +61,11 @@ async def new_host(certificates: tuple[Path, Path]) -> AsyncIterator[NewHost]:
             return await stack.enter_async_context(host.serving())
 
         yield make
+
+
+@pytest.fixture
+async def operator(
+    kubernetes: Kubernetes, credentials: ClientCredentials
+) -> AsyncIterator[Operator]:
+    async with operating(kubernetes, credentials) as made:
+        yield made

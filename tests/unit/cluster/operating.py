@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from csi_lvm_iscsi.model.errors import Unavailable
 from csi_lvm_iscsi.operator.storage_nodes import StorageNodes
 from csi_lvm_iscsi.rpc.tls import ClientCredentials
 from csi_lvm_iscsi.storage_client import storage_node
 from csi_lvm_iscsi.storage_client.cluster import Cluster
-from tests.unit.cluster.storage_hosts import StorageHost
+from tests.unit.cluster.fake_api import Object
+from tests.unit.cluster.storage_hosts import UUIDS, StorageHost
 from tests.unit.cluster.world import Kubernetes, until
 
 
@@ -72,3 +74,19 @@ async def operating(
     finally:
         following.cancel()
         await asyncio.wait({following})
+
+
+def group(letter: str) -> Object:
+    """A volume group as a StorageNode's spec names it."""
+    return {"name": f"vg-{letter}", "uuid": UUIDS[letter]}
+
+
+async def groups_of(kubernetes: Kubernetes, name: str) -> Any:  # noqa: ANN401
+    """The volume groups that belong to a host."""
+    return (await kubernetes.read(name))["spec"].get("volumeGroups", [])
+
+
+def condition(node: Object, kind: str) -> Object:
+    """A condition of a StorageNode."""
+    found: Object = next(each for each in node["status"]["conditions"] if each["type"] == kind)
+    return found
