@@ -17,8 +17,12 @@ NODE = "compute-1"
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[KubeVirtCluster]:
-    """1 storage and 2 compute hosts."""
-    with kept_or_new(KubeVirtCluster, "kubevirt", lambda new: new.up_cluster(storage=1)) as cluster:
+    """1 storage host, 2 compute hosts for virtual machines and 1 for KubeVirt."""
+
+    def up(new: KubeVirtCluster) -> None:
+        new.up_cluster(storage=1, compute=3)
+
+    with kept_or_new(KubeVirtCluster, "kubevirt", up) as cluster:
         yield cluster
 
 

@@ -11,23 +11,23 @@ from tests.e2e.lab.host import Host
 from tests.e2e.lab.kubernetes import builds, disks
 from tests.e2e.lab.kubernetes import images as kubernetes_images
 from tests.e2e.lab.kubernetes.cluster import Cluster
-from tests.e2e.lab.kubevirt import bootable, images, nodes, release
+from tests.e2e.lab.kubevirt import bootable, images, nodes, objects, release
 from tests.e2e.lab.kubevirt.control_plane import ExtensibleControlPlane
 from tests.e2e.lab.lab import Progress
 from tests.e2e.lab.topology import Kind
 
 
 class KubeVirtCluster(Cluster):
-    """Virtual machines run on its compute hosts, by emulation.
+    """Virtual machines run on its compute hosts but the last, by emulation.
 
-    KubeVirt's own pods, and the driver's controller and operator, are on the last compute host: not
-    with the storage, so that a test can take that away, and not on the first one, so that it can
-    take a virtual machine's node away, and as an emulated guest takes all of the one processor.
+    That one has KubeVirt's own pods, and the driver's controller and operator. It is not with the
+    storage, so that a test can take that away; and no guest is there, as a host has one processor,
+    which an emulated guest takes all of.
     """
 
     memory_mib: Mapping[Kind, int] = {"storage": 1280, "compute": 3072}
     values: Mapping[str, Any] = {
-        "control": {"nodeSelector": {release.CONTROL_PLANE: ""}},
+        "control": {"nodeSelector": {objects.CONTROL_PLANE: ""}},
         "controller": {"replicas": 1},
     }
 

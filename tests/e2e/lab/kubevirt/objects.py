@@ -14,6 +14,10 @@ GATES = ("HotplugVolumes", "ExpandDisks")
 HotplugVolumes; virtual machines are told of disks that grew."""
 
 
+CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
+"""The label of the node that takes KubeVirt's own pods, and no virtual machines."""
+
+
 def namespace() -> dict[str, Any]:
     """Where all of KubeVirt's own is; its pods may do what pods may do."""
     labels = {"kubevirt.io": "", "pod-security.kubernetes.io/enforce": "privileged"}
@@ -46,6 +50,9 @@ def _patient_probes() -> list[dict[str, str]]:
 def kubevirt() -> dict[str, Any]:
     """The object that the operator acts on."""
     developer = {"useEmulation": True, "featureGates": list(GATES)}
+    apart = {"matchExpressions": [{"key": CONTROL_PLANE, "operator": "DoesNotExist"}]}
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [apart]}}
+    guests = {"nodeSelector": {"lab": "compute"}, "affinity": {"nodeAffinity": required}}
     return {
         "apiVersion": "kubevirt.io/v1",
         "kind": "KubeVirt",
@@ -53,7 +60,7 @@ def kubevirt() -> dict[str, Any]:
         "spec": {
             "imagePullPolicy": "IfNotPresent",
             "infra": {"replicas": 1},
-            "workloads": {"nodePlacement": {"nodeSelector": {"lab": "compute"}}},
+            "workloads": {"nodePlacement": guests},
             "configuration": {"developerConfiguration": developer},
             "customizeComponents": {"patches": _patient_probes()},
         },

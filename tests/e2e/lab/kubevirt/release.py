@@ -19,9 +19,6 @@ from tests.e2e.lab.lab import Progress
 
 OPERATOR = "deployment/virt-operator"
 KUBEVIRT = "kubevirt.kubevirt.io/kubevirt"
-CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
-"""The label of the nodes that take KubeVirt's own pods."""
-
 STRATEGIES = "kubevirt.io/install-strategy"
 """The label of what the operator is to install, a list that a pod writes for it: that takes a lab
 host a minute or more, and is always the same. So it is kept."""
@@ -32,8 +29,8 @@ POLL_INTERVAL = 2.0
 
 
 def set_apart(cluster: Cluster, node: str) -> None:
-    """Have KubeVirt's own pods on this node."""
-    cluster.insist("kubectl", "label", f"node/{node}", f"{CONTROL_PLANE}=")
+    """Have KubeVirt's own pods on this node, and no virtual machines."""
+    cluster.insist("kubectl", "label", f"node/{node}", f"{objects.CONTROL_PLANE}=")
 
 
 def begin(cluster: Cluster) -> None:
