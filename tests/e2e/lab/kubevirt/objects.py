@@ -13,7 +13,6 @@ GATES = ("HotplugVolumes", "ExpandDisks")
 """Volumes are plugged by subresources, unless DeclarativeHotplugVolumes is there instead of
 HotplugVolumes; virtual machines are told of disks that grew."""
 
-
 CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
 """The label of the node that takes KubeVirt's own pods, and no virtual machines."""
 
