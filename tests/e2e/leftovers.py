@@ -12,7 +12,7 @@ from tests.e2e.lab.topology import DataNetwork
 
 # The sockets of this name that do not listen: those who asked are gone, and tgtd, which is given
 # time for it, does not let go of them.
-TGTD_CONNECTIONS = "awk '$4 == \"00000000\" && $8 ~ /tgtd.socket.0$/ { print $7 }' /proc/net/unix"
+TGTD_CONNECTIONS = "grep tgtd.socket.0$ /proc/net/unix | grep -v ' 00010000 '"
 GIVE_TGTD_TIME = f"""
 for _ in $(seq 100); do
     [ -n "$({TGTD_CONNECTIONS})" ] || break
@@ -24,7 +24,7 @@ STORAGE = {
     "logical volume": "lvs --noheadings -o lv_name vg0 | grep -v ' pool'",
     "target": "tgtadm --mode target --op show | grep ^Target",
     "CHAP account": "tgtadm --mode account --op show | grep -v '^Account list'",
-    "connection to tgtd": TGTD_CONNECTIONS,
+    "tgtd connection": TGTD_CONNECTIONS,
     "grant": "ls /var/lib/csi-lvm-iscsi/grants",
     "copy": "ls /var/lib/csi-lvm-iscsi/copies",
     "session": "ls /sys/class/iscsi_session",
