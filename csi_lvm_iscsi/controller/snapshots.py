@@ -23,7 +23,7 @@ class Snapshots:
         unknown volume, AlreadyExists where the name is of a snapshot of another one."""
         names.check_name(name, "snapshot")
         host = self._membership.owner_or_refuse(volume_id)
-        with self._names.hold(name, "CreateSnapshot"):
+        async with self._names.call(name, "CreateSnapshot"):
             hosts = self._membership.hosts
             for found in await asyncio.gather(*(_find(each, name) for each in hosts)):
                 if found is not None and found.volume_id != volume_id:

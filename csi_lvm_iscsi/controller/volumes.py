@@ -73,7 +73,7 @@ class Volumes:
         names.check_name(name)
         self._places.check(parameters)
         wanted = _Wanted(name, required, limit, parameters.origin, source_id)
-        with self._names.hold(name, "CreateVolume"):
+        async with self._names.call(name, "CreateVolume"):
             found = await self._find(name)
             if found is not None:
                 return await self._again(wanted, parameters, reach, *found)

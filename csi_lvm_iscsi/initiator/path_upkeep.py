@@ -182,4 +182,4 @@ class PathUpkeep:
         self._next_completion[map_.uuid] = asyncio.get_running_loop().time() + pause
 
     def _hold(self, map_: Map) -> AbstractContextManager[None]:
-        return self._in_flight.hold(map_.volume_id, "Repairing its paths")
+        return self._in_flight.upkeep(map_.volume_id, "Repairing its paths")

@@ -50,7 +50,7 @@ class BindMounts:
         """
         volume = publication.volume_id
         check_volume_id(volume)
-        with self._in_flight.hold(volume, "NodePublishVolume"):
+        async with self._in_flight.call(volume, "NodePublishVolume"):
             self._check_staged(publication, staging_path, capability)
             device = await self._attachments.find_disk(publication)
             if capability.access_mode == "SINGLE_NODE_SINGLE_WRITER":
@@ -72,7 +72,7 @@ class BindMounts:
     async def unpublish(self, volume: str, target_path: Path) -> None:
         """Have nothing on `target_path` any more, and the path itself gone. OK, with the path left
         alone, for what is no volume id of ours."""
-        with self._in_flight.hold(volume, "NodeUnpublishVolume"):
+        async with self._in_flight.call(volume, "NodeUnpublishVolume"):
             if not names.is_volume_id(volume):
                 return
             await self._mounts.unmount(target_path)

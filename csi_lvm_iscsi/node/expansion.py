@@ -40,7 +40,7 @@ class Expansion:
         not on `path`, TookTooLong where it is smaller than `required` on its storage host,
         OutOfRange where it is larger than `limit`.
         """
-        with self._in_flight.hold(volume, "NodeExpandVolume"):
+        async with self._in_flight.call(volume, "NodeExpandVolume"):
             record = self._volume_paths.staged(volume, path)
             device = await self._attachments.find_disk(record.publication)
             size = self._devices.size(device)

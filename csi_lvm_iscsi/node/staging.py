@@ -56,7 +56,7 @@ class Staging:
         """
         volume = publication.volume_id
         check_volume_id(volume)
-        with self._in_flight.hold(volume, "NodeStageVolume"):
+        async with self._in_flight.call(volume, "NodeStageVolume"):
             await self._retire_others(publication)
             record = self._begin(publication, staging_path, capability)
             ours = self._attachments.session(publication) is None
@@ -73,7 +73,7 @@ class Staging:
         Raises FailedPrecondition where it is still in use, TookTooLong where it cannot be written
         out now.
         """
-        with self._in_flight.hold(volume, "NodeUnstageVolume"):
+        async with self._in_flight.call(volume, "NodeUnstageVolume"):
             if not names.is_volume_id(volume):
                 return
             self._check_unpublished(volume, staging_path)

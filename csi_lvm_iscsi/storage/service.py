@@ -112,7 +112,7 @@ class StorageService(storage_pb2_grpc.StorageServicer):
             source_bytes=request.source_bytes,
         )
         source = messages.publication_of(request.source) if request.HasField("source") else None
-        with self._in_flight.hold(self._volumes.id_of(wanted), "CreateVolume"):
+        async with self._in_flight.call(self._volumes.id_of(wanted), "CreateVolume"):
             return self._message(await self._sources.create(wanted, source))
 
     async def DeleteVolume(
@@ -123,8 +123,8 @@ class StorageService(storage_pb2_grpc.StorageServicer):
         volume_id, source_id, kept = request.volume_id, "", False
         if names.is_volume_id(volume_id):
             await self._catalog.look_for(volume_id)
-            await self._upkeep.ready(volume_id)
-            with self._in_flight.hold(volume_id, "DeleteVolume"):
+            await self._upkeep.ready()
+            async with self._in_flight.call(volume_id, "DeleteVolume"):
                 await self._publications.ensure_unpublished(volume_id)
                 if self._catalog.has_volume(volume_id):
                     source_id = self._catalog.volume(volume_id).source_id
@@ -141,7 +141,7 @@ class StorageService(storage_pb2_grpc.StorageServicer):
         try:
             volume = self._catalog.volume(request.volume_id)
         except NotFound:
-            with self._in_flight.hold(request.volume_id, "GetVolume"):
+            async with self._in_flight.call(request.volume_id, "GetVolume"):
                 raise
         return self._message(volume)
 
@@ -156,8 +156,8 @@ class StorageService(storage_pb2_grpc.StorageServicer):
     ) -> storage_pb2.Volume:
         """Grow a volume, and make its exports show it."""
         await self._catalog.look_for(request.volume_id)
-        await self._upkeep.ready(request.volume_id)
-        with self._in_flight.hold(request.volume_id, "ExpandVolume"):
+        await self._upkeep.ready()
+        async with self._in_flight.call(request.volume_id, "ExpandVolume"):
             volume = await self._volumes.expand(
                 request.volume_id, request.required_bytes, request.limit_bytes
             )
@@ -169,8 +169,8 @@ class StorageService(storage_pb2_grpc.StorageServicer):
     ) -> storage_pb2.Publication:
         """Export a volume to a node."""
         await self._catalog.look_for(request.volume_id)
-        await self._upkeep.ready(request.volume_id)
-        with self._in_flight.hold(request.volume_id, "PublishVolume"):
+        await self._upkeep.ready()
+        async with self._in_flight.call(request.volume_id, "PublishVolume"):
             publication = await self._publications.publish(
                 request.volume_id,
                 request.node_id,
@@ -184,8 +184,8 @@ class StorageService(storage_pb2_grpc.StorageServicer):
     ) -> storage_pb2.UnpublishVolumeResponse:
         """Fence a node, or all, off a volume."""
         if names.is_volume_id(request.volume_id):
-            await self._upkeep.ready(request.volume_id)
-            with self._in_flight.hold(request.volume_id, "UnpublishVolume"):
+            await self._upkeep.ready()
+            async with self._in_flight.call(request.volume_id, "UnpublishVolume"):
                 await self._publications.unpublish(request.volume_id, request.node_id)
         return storage_pb2.UnpublishVolumeResponse()
 
@@ -196,9 +196,9 @@ class StorageService(storage_pb2_grpc.StorageServicer):
         names.check_name(request.name, "snapshot")
         await self._catalog.look_for(request.volume_id)
         snapshot_id = self._snapshots.id_of(request.name, request.volume_id)
-        with (
-            self._in_flight.hold(request.volume_id, "CreateSnapshot"),
-            self._in_flight.hold(snapshot_id, "CreateSnapshot"),
+        async with (
+            self._in_flight.call(request.volume_id, "CreateSnapshot"),
+            self._in_flight.call(snapshot_id, "CreateSnapshot"),
         ):
             snapshot = await self._snapshots.ensure(
                 request.name, request.volume_id, internal=request.internal
@@ -210,8 +210,8 @@ class StorageService(storage_pb2_grpc.StorageServicer):
     ) -> storage_pb2.DeleteSnapshotResponse:
         """Remove a snapshot that nothing is made of."""
         if names.is_snapshot_id(request.snapshot_id):
-            await self._upkeep.ready(request.snapshot_id)
-            with self._in_flight.hold(request.snapshot_id, "DeleteSnapshot"):
+            await self._upkeep.ready()
+            async with self._in_flight.call(request.snapshot_id, "DeleteSnapshot"):
                 self._sources.check_unread(request.snapshot_id)
                 await self._publications.ensure_unpublished(request.snapshot_id)
                 await self._snapshots.delete(request.snapshot_id)

@@ -58,7 +58,6 @@ class Upkeep:
         self._refresh_volumes = refresh_volumes
         self._ready = asyncio.Event()
         self._rebuilding: dict[str, asyncio.Task[bool]] = {}
-        self._restoring: dict[str, asyncio.Event] = {}
         self.state = UpkeepState()
 
     async def run(self) -> None:
@@ -68,16 +67,11 @@ class Upkeep:
             tasks.create_task(self._refresh())
             tasks.create_task(self._follow_lives())
 
-    async def ready(self, volume_id: str) -> None:
-        """Wait until the exports are whole, and this volume's is not being rebuilt. To be awaited
-        right before the volume is held. Raises Unavailable where that takes long."""
+    async def ready(self) -> None:
+        """Wait until the exports are whole. Raises Unavailable where that takes long."""
         try:
             async with asyncio.timeout(_READY_SECONDS):
                 await self._ready.wait()
-                # The comparison of each minute sees a call half done, waits for its end, and then
-                # has the volume just when the next call comes: which shall not be refused for that.
-                while restored := self._restoring.get(volume_id):
-                    await restored.wait()
         except TimeoutError:
             raise Unavailable(
                 "tgtd is not running on the storage host, or its exports are being rebuilt; call "
@@ -173,16 +167,11 @@ class Upkeep:
         return False
 
     async def _restore(self, volume_id: str) -> DriverError | None:
-        restored = asyncio.Event()
         try:
-            with self._in_flight.hold(volume_id, "Rebuilding the export"):
-                self._restoring[volume_id] = restored
+            with self._in_flight.upkeep(volume_id, "Rebuilding the export"):
                 await self._publications.restore(volume_id)
         except DriverError as error:
             return error
-        finally:
-            self._restoring.pop(volume_id, None)
-            restored.set()
         self.state.rebuilt += 1
         return None
 

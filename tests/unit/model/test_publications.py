@@ -3,8 +3,7 @@ from dataclasses import asdict
 import pytest
 
 from csi_lvm_iscsi.model import chap
-from csi_lvm_iscsi.model.errors import Busy, InvalidArgument
-from csi_lvm_iscsi.model.in_flight import InFlight
+from csi_lvm_iscsi.model.errors import InvalidArgument
 from csi_lvm_iscsi.model.parameters import Parameters
 from csi_lvm_iscsi.model.publications import Publication
 
@@ -57,25 +56,6 @@ def test_chap_users_begin_with_a_letter_and_tell_their_volume() -> None:
     assert user.startswith(chap.user_prefix("b50993d2-pvc-1"))
     assert chap.is_user(user)
     assert not chap.is_user("admin")
-
-
-def test_a_second_operation_on_a_volume_is_refused_until_the_first_ends() -> None:
-    in_flight = InFlight()
-    with in_flight.hold("a", "CreateVolume"):
-        with in_flight.hold("b", "CreateVolume"):
-            pass
-        with pytest.raises(Busy, match="CreateVolume of volume a"), in_flight.hold("a", "x"):
-            pass
-    with in_flight.hold("a", "DeleteVolume"):
-        pass
-
-
-def test_a_failed_operation_lets_go() -> None:
-    in_flight = InFlight()
-    with pytest.raises(KeyError), in_flight.hold("a", "x"):
-        raise KeyError
-    with in_flight.hold("a", "y"):
-        pass
 
 
 def test_unknown_parameters_are_refused_with_the_known_ones() -> None:

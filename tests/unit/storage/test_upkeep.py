@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from csi_lvm_iscsi.commands.runner import Completed
 from csi_lvm_iscsi.commands.waiting import until
 from csi_lvm_iscsi.model import names
-from csi_lvm_iscsi.model.errors import Busy, Unavailable
+from csi_lvm_iscsi.model.errors import Unavailable
 from csi_lvm_iscsi.model.in_flight import InFlight
 from csi_lvm_iscsi.storage import upkeep
 from csi_lvm_iscsi.storage.grants import Grant, GrantRecords
@@ -28,7 +28,6 @@ from tests.unit.storage.test_crashes import RECORDED, _show_device, _uuid
 ACTIONS = RECORDED["publish"]["undisturbed"]["actions"]
 REPORT = ACTIONS[0]["stdout"]
 VOLUME = names.volume_id(_uuid(ACTIONS), NAME)
-OTHER = names.volume_id(_uuid(ACTIONS), "pvc-other")
 
 
 class Tgtd:
@@ -92,7 +91,7 @@ async def test_what_tgtd_did_not_answer_is_asked_again_before_the_portals(tmp_pa
     _show_device(tmp_path, _uuid(ACTIONS))
     tgtd = Tgtd(unavailable=2)
     async with running(tgtd, Lvm(), tmp_path) as kept:
-        await kept.ready(VOLUME)
+        await kept.ready()
     assert tgtd.made == ["TARGET", "LOGICAL_UNIT", "ACCOUNT", "PORTAL"]
     assert (kept.state.rebuilt, kept.state.broken) == (1, 0)
 
@@ -103,7 +102,7 @@ async def test_a_volume_that_hangs_keeps_no_portal_shut(
     monkeypatch.setattr(upkeep, "_PATIENCE_SECONDS", 0.1)
     tgtd, lvm = Tgtd(), Lvm()
     async with running(tgtd, lvm, tmp_path) as kept:
-        await kept.ready(OTHER)
+        await kept.ready()
         assert tgtd.made == ["PORTAL"]
         assert lvm.asked_version_of == [f"--target={os.getpid()}"]
         assert kept.state.broken == 1
@@ -118,7 +117,7 @@ async def test_what_is_begun_for_a_tgtd_ends_with_it(
 ) -> None:
     monkeypatch.setattr(upkeep, "_PATIENCE_SECONDS", 0.1)
     async with running(Tgtd(), Lvm(), tmp_path) as kept:
-        await kept.ready(OTHER)
+        await kept.ready()
         assert kept._rebuilding
     assert not kept._rebuilding
 
@@ -129,20 +128,18 @@ async def test_a_call_waits_for_the_rebuilding_of_its_volume(
     monkeypatch.setattr(upkeep, "_PATIENCE_SECONDS", 0.1)
     lvm, in_flight = Lvm(), InFlight()
     async with running(Tgtd(), lvm, tmp_path, in_flight) as kept:
-        await kept.ready(OTHER)
-        with pytest.raises(Busy, match="Rebuilding the export"), in_flight.hold(VOLUME, "a call"):
-            pass
-        call = asyncio.create_task(kept.ready(VOLUME))
-        await asyncio.sleep(0)  # it has begun to wait, by the limit of now
-        monkeypatch.setattr(upkeep, "_READY_SECONDS", 0.1)
-        with pytest.raises(Unavailable, match="being rebuilt; call again"):
-            await kept.ready(VOLUME)
-        assert not call.done()
+
+        async def rebuilt() -> int:
+            async with in_flight.call(VOLUME, "a call"):
+                return kept.state.rebuilt
+
+        await kept.ready()
+        call = asyncio.create_task(rebuilt())
+        ended, _ = await asyncio.wait({call}, timeout=0.05)
+        assert not ended
         _show_device(tmp_path, _uuid(ACTIONS))
         lvm.goes_on.set()
-        await call
-        with in_flight.hold(VOLUME, "a call"):
-            assert kept.state.rebuilt == 1
+        assert await call == 1
 
 
 async def test_addresses_that_cannot_be_read_are_told(
