@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from http import HTTPStatus
 
 import structlog
@@ -87,25 +87,18 @@ class StorageNodes:
         }
         whole = True
         not_gained: set[str] = set()
-        for name in [*gains_first(nodes, claims), *sorted(set(seen) - set(nodes))]:
-            try:
-                if name in nodes:
-                    node, owned = nodes[name], claims[name].groups
-                    if not_gained & lost(node, owned):
-                        owned = node.volume_groups  # until the next look: else nobody had them
-                    version = await self._write_spec(node, owned)
-                    told = status.status_of(
-                        node, seen[name], addresses.get(name, ""), now[name], timestamp()
-                    )
-                    await self._write_status(node, told, now[name], version)
-                else:
-                    await self._make(name)
-            except DriverError as error:
+        for name in gains_first(nodes, claims):
+            node, owned = nodes[name], claims[name].groups
+            if not_gained & lost(node, owned):
+                owned = node.volume_groups  # until the next look: else nobody had them
+            told = status.status_of(
+                node, seen[name], addresses.get(name, ""), now[name], timestamp()
+            )
+            if not await _is_written(name, self._write(node, owned, told, now[name])):
                 whole = False
-                if name in nodes:
-                    not_gained |= gained(nodes[name], claims[name].groups)
-                if not _is_overtaken(error):
-                    _log.warning("StorageNode not written", storage_node=name, error=str(error))
+                not_gained |= gained(node, claims[name].groups)
+        for name in sorted(set(seen) - set(nodes)):
+            whole &= await _is_written(name, self._make(name))
         self.looks.conditions = {
             name: now[name] for name, node in nodes.items() if not node.retired
         }
@@ -144,6 +137,13 @@ class StorageNodes:
         }
         await self._cluster.api.create(storage_node.PATH, made)
         _log.info("StorageNode made", storage_node=name)
+
+    async def _write(
+        self, node: StorageNode, owned: Groups, told: Object, now: Sequence[Condition]
+    ) -> None:
+        """Write what belongs to the host, then what it told: both only where they changed."""
+        version = await self._write_spec(node, owned)
+        await self._write_status(node, told, now, version)
 
     async def _write_status(
         self, node: StorageNode, told: Object, now: Sequence[Condition], version: str
@@ -202,6 +202,17 @@ async def _ask(host: StorageHost) -> _Seen:
         return await host.status()
     except DriverError as error:
         return error
+
+
+async def _is_written(name: str, writing: Awaitable[None]) -> bool:
+    """Write; False, and a line in the log, where that failed."""
+    try:
+        await writing
+    except DriverError as error:
+        if not _is_overtaken(error):
+            _log.warning("StorageNode not written", storage_node=name, error=str(error))
+        return False
+    return True
 
 
 def _is_overtaken(error: DriverError) -> bool:
