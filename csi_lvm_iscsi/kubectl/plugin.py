@@ -366,10 +366,12 @@ def _detach(kubectl: Kubectl, asked: argparse.Namespace) -> int:
 
 
 def _unfinished(kubectl: Kubectl, gone: Json) -> str:
-    """Why the disk may still be there: what the operator said when it let the object go; else
-    empty."""
+    """Why the disk may still be there: what the operator said when it let the object go, or that
+    this cannot be read; else empty."""
     selected = f"--field-selector=involvedObject.uid={text(gone, 'metadata uid')}"
-    events = kubectl.look({"events": (selected,)}).get("events", ())
+    events = kubectl.look({"events": (selected,)}).get("events")
+    if events is None:
+        return "you may not list events, which would tell"
     told = (text(each, "message") for each in events if each["reason"] == "DetachUnfinished")
     return next(told, "")
 
