@@ -24,18 +24,18 @@ def decide(world: World) -> Decision:
 
 def _decide(world: World) -> Decision:
     if found := prechecks.duplicate(world):
-        return _held_up(found)
+        return _held_up(world, found)
     if world.entry:
         return _with_checks(world, _follow(world, world.entry))
     if world.addition:
         # Another's request for the same claim is waited for, too: its entry then tells whose it is.
         return _with_checks(world, _requested(world, world.addition.name))
     if found := prechecks.first(world):
-        return _held_up(found)
+        return _held_up(world, found)
     return _passed(_ask(world))
 
 
-def _held_up(found: prechecks.Finding) -> Decision:
+def _held_up(world: World, found: prechecks.Finding) -> Decision:
     waits = found.reason in (Reason.CLAIM_NOT_BOUND, Reason.CLAIM_IN_USE)
     return Decision(
         found.phase,
@@ -43,6 +43,7 @@ def _held_up(found: prechecks.Finding) -> Decision:
         found.message,
         waits=waits,
         look_again=QUOTE_SECONDS if waits else None,
+        volume_name=world.moved.name if world.moved else "",
         conditions=(_unmet(found),),
     )
 
@@ -124,11 +125,12 @@ def _on_its_way(world: World, running: Instance, entry: Volume, decided: Decisio
             "when that is back, or KubeVirt has started the machine elsewhere.",
         )
     if running.phase != "Running":
+        said = quotes.complaint(world)
         return decided.told(
             Phase.ATTACHING,
             Reason.MACHINE_STARTING,
             f"VirtualMachine {world.hotplug.machine} starts ({running.phase or 'new'}), and gets "
-            "the volume as it does.",
+            f"the volume as it does.{f' ({said})' if said else ''}",
         )
     if world.removal:
         message = "KubeVirt has taken a request to take this volume out; then it is added again."
@@ -140,6 +142,8 @@ def _on_its_way(world: World, running: Instance, entry: Volume, decided: Decisio
             "The machine asks for the volume, but KubeVirt plugs it in with the next start only: "
             f"virtctl restart {world.hotplug.machine}",
         )
+    if not _is_passed_on(running, entry) and (found := prechecks.migrating(world)):
+        return decided.told(Phase.WAITING, found.reason, found.message)
     given = world.given(entry.name)
     message = given.message if given and given.message else "KubeVirt is adding the volume."
     return _waiting(decided, world, message)
@@ -173,10 +177,16 @@ def _unless_lost(world: World, decided: Decision) -> Decision:
 
 
 def _waits_for_a_start(world: World, running: Instance, entry: Volume) -> bool:
-    """Whether the machine was edited while KubeVirt does not act on edits."""
-    is_edited = world.kubevirt is None or ways.way_of(world.kubevirt) is not ways.Way.DECLARATIVE
-    is_passed_on = any(each.name == entry.name for each in running.volumes)
+    """Whether the machine was edited in a way that KubeVirt does not act on as it runs."""
+    way = ways.way_of(world.kubevirt) if world.kubevirt else None
+    is_edited = way is not ways.Way.DECLARATIVE or not entry.is_hotpluggable
+    is_passed_on = _is_passed_on(running, entry)
     return is_edited and not is_passed_on and world.given(entry.name) is None
+
+
+def _is_passed_on(running: Instance, entry: Volume) -> bool:
+    known = {(each.name, each.claim) for each in running.volumes}
+    return (entry.name, entry.claim) in known
 
 
 def _waiting(decided: Decision, world: World, message: str) -> Decision:

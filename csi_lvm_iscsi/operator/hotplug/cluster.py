@@ -1,7 +1,7 @@
 """What of the cluster concerns VolumeHotplugs, watched."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 
 from csi_lvm_iscsi.operator.hotplug import machines, objects
 from csi_lvm_iscsi.operator.hotplug.machines import Instance, VirtualMachine
@@ -83,13 +83,15 @@ class Cluster:
         found = self.kubevirts.objects
         return found[min(found)] if found else None
 
-    def older(self, hotplug: VolumeHotplug) -> tuple[VolumeHotplug, ...]:
-        """Those of the same claim that were there before."""
-        return tuple(
-            each
-            for each in self._of_claim(key(hotplug.namespace, hotplug.claim))
-            if each.age < hotplug.age
-        )
+    def older(self, hotplug: VolumeHotplug, begun: Container[str]) -> tuple[VolumeHotplug, ...]:
+        """Those of the same claim that were there before. `begun`: the keys of those that are about
+        to get a disk, which their objects do not yet tell."""
+
+        def age(each: VolumeHotplug) -> tuple[str, bool, str]:
+            return each.age(is_begun=each.key in begun)
+
+        found = self._of_claim(key(hotplug.namespace, hotplug.claim))
+        return tuple(each for each in found if age(each) < age(hotplug))
 
     def attachments_of(self, claim: Claim | None) -> tuple[VolumeAttachment, ...]:
         """Where the volume of a claim is attached, or is to be."""

@@ -106,7 +106,8 @@ def _take_out(world: World, name: str) -> Decision:
     decided = _detaching(world, name, message)
     if world.removal:
         return _awaited(world, decided)
-    if world.kubevirt is None or ways.way_of(world.kubevirt) is None:
+    # What does not run is only edited, which takes no hot-plugging.
+    if _way(world) is None and world.running:
         message = "KubeVirt hot-plugs no volumes as it is set up now, and takes none out."
         if world.kubevirt:
             message += f" {ways.enabling(world.kubevirt)}"
@@ -182,10 +183,13 @@ def _let_go(world: World) -> Decision:
 def _left_there(world: World) -> Decision:
     """It ends, and what is not ours stays in the machine."""
     finished, entry = _finished("The volume is out of the machine."), world.entry
+    hotplug = world.hotplug
+    if moved := world.moved:
+        message = f"Volume {moved.name} stays in machine {hotplug.machine}, of claim {moved.claim}."
+        return _finished(message, f"{message} It was restored or migrated from {hotplug.claim}.")
     if entry is None:
         return finished
     reason, why = _LEFT[world.whose(entry)]
-    hotplug = world.hotplug
     message = f"Claim {hotplug.claim} stays in machine {hotplug.machine}: {why}."
     return finished.told(finished.phase, reason, message)
 
@@ -222,6 +226,8 @@ def _held(world: World, running: Instance, name: str) -> Decision:
         refusal = world.refused(Action.REMOVE_FROM_INSTANCE)
         if _way(world) is ways.Way.IMPERATIVE and (refusal is None or refusal.is_due):
             return replace(decided, action=Action.REMOVE_FROM_INSTANCE)
+        if found := prechecks.migrating(world):
+            return decided.told(Phase.DETACHING, found.reason, found.message)
         return decided
     seconds = _passed(world, _since(world))
     if seconds < PATIENCE_SECONDS or running.phase != "Running":

@@ -210,7 +210,8 @@ def _volumes(spec: Object) -> tuple[Volume, ...]:
 
 
 def _volume(volume: Object, disk: Object) -> Volume:
-    claim = volume.get("persistentVolumeClaim") or {}
+    copied = (volume.get("ephemeral") or {}).get("persistentVolumeClaim")
+    claim = volume.get("persistentVolumeClaim") or copied or {}
     data_volume = volume.get("dataVolume") or {}
     device = disk.get("disk") or disk.get("lun") or {}
     return Volume(
@@ -246,7 +247,11 @@ def _status(found: Object) -> VolumeStatus:
 
 
 _TROUBLES_OF_MACHINES: Mapping[str, str] = {"Failure": "True"}
-_TROUBLES_OF_INSTANCES: Mapping[str, str] = {"Paused": "True", "Synchronized": "False"}
+_TROUBLES_OF_INSTANCES: Mapping[str, str] = {
+    "Paused": "True",
+    "Synchronized": "False",
+    "PodScheduled": "False",
+}
 _STARTS = ("GuestNotRunning", "PodNotExists")
 """Why an instance is not ready that starts: this is said of it for a moment yet when it runs."""
 

@@ -86,11 +86,13 @@ class VolumeHotplug:
             status=found.get("status", {}),
         )
 
-    @property
-    def age(self) -> tuple[str, bool, str]:
+    def age(self, *, is_begun: bool) -> tuple[str, bool, str]:
         """What comes first of two is the older one. Of those of the same second it is the one that
-        has a disk, whatever their names: only that one knows its disk once the claim is gone."""
-        return self.created, "serial" not in self.status, self.name
+        has a disk, whatever their names: only that one knows its disk once the claim is gone.
+
+        `is_begun`: whether it is about to get one.
+        """
+        return self.created, not (is_begun or "serial" in self.status), self.name
 
     @property
     def serial_known(self) -> str:

@@ -29,6 +29,7 @@ def first(world: World) -> Finding | None:
 
 def _findings(world: World) -> Iterator[Finding]:
     yield from _of_kubevirt(world)
+    yield from _of_serial(world)
     yield from _of_machine(world)
     yield from _of_claim(world)
     yield from _of_instance(world)
@@ -63,6 +64,26 @@ def _of_kubevirt(world: World) -> Iterator[Finding]:
         )
 
 
+def _of_serial(world: World) -> Iterator[Finding]:
+    machine, claim = world.hotplug.machine, world.hotplug.claim
+    if moved := world.moved:
+        yield Finding(
+            Reason.VOLUME_MOVED,
+            f"Volume {moved.name} of VirtualMachine {machine} is of claim {moved.claim} now, and "
+            f"not of {claim} any more: it was restored or migrated. Delete this VolumeHotplug, "
+            "which leaves that volume in the machine.",
+            Phase.FAILED,
+        )
+    elif other := world.of_same_serial:
+        yield Finding(
+            Reason.SERIAL_IN_USE,
+            f"VirtualMachine {machine} has a disk of serial number {other.serial} already: volume "
+            f"{other.name} of claim {other.claim}. Delete this VolumeHotplug and make another with "
+            "another `serial`.",
+            Phase.FAILED,
+        )
+
+
 def _of_machine(world: World) -> Iterator[Finding]:
     name, machine = world.hotplug.machine, world.machine
     if machine is None:
@@ -83,13 +104,21 @@ def _of_machine(world: World) -> Iterator[Finding]:
             "volumes. Take that out of spec.template.spec.domain.devices, or of its preference"
             f"{then}",
         )
+    if found := migrating(world):
+        yield found
+
+
+def migrating(world: World) -> Finding | None:
+    """That KubeVirt passes no edit of the machine's volumes on to its instance."""
     is_edited = world.kubevirt and ways.way_of(world.kubevirt) is ways.Way.DECLARATIVE
-    if is_edited and machine.migrates_volumes:
-        yield Finding(
-            Reason.VOLUME_MIGRATION,
-            f"VirtualMachine {name} has updateVolumesStrategy: Migration, with which KubeVirt "
-            "hot-plugs no volumes. When its migration is done, take that out of its spec.",
-        )
+    if not (is_edited and world.machine and world.machine.migrates_volumes):
+        return None
+    return Finding(
+        Reason.VOLUME_MIGRATION,
+        f"VirtualMachine {world.hotplug.machine} has updateVolumesStrategy: Migration, with which "
+        "KubeVirt plugs no volumes in or out as it runs. When its migration is done, take that out "
+        "of its spec.",
+    )
 
 
 def _of_claim(world: World) -> Iterator[Finding]:

@@ -34,6 +34,8 @@ class Reason(StrEnum):
     CLAIM_IN_USE = "ClaimInUse"
     NO_FREE_PORT = "NoFreePort"
     VOLUME_MIGRATION = "VolumeMigration"
+    VOLUME_MOVED = "VolumeMoved"
+    SERIAL_IN_USE = "SerialInUse"
     STILL_DETACHING = "StillDetaching"
 
     # KubeVirt is asked.
@@ -69,6 +71,8 @@ WARNINGS = frozenset(
         Reason.CLAIM_IN_USE,
         Reason.NO_FREE_PORT,
         Reason.VOLUME_MIGRATION,
+        Reason.VOLUME_MOVED,
+        Reason.SERIAL_IN_USE,
         Reason.REFUSED,
         Reason.KUBEVIRT_UNAVAILABLE,
         Reason.ATTACH_FAILING,

@@ -76,6 +76,9 @@ class Reconciler:
         self._inquiries = Inquiries(cluster.api)
         self._requests = Requests(cluster.api, self._inquiries)
         self._memories: dict[str, _Memory] = {}
+        self._begun: set[str] = set()
+        """Those that are about to get a disk, or have it: of several of one claim, which a moment
+        brings together, not two may think themselves the eldest."""
 
     async def keep(self, namespace: str, name: str) -> None:
         """Keep a VolumeHotplug attached, until it is cancelled."""
@@ -86,6 +89,7 @@ class Reconciler:
         name = key(namespace, name)
         await self._drive(name, self._detach)
         self._memories.pop(name, None)
+        self._begun.discard(name)
 
     def _wake(self, name: str) -> None:
         if name in self._memories:
@@ -117,10 +121,15 @@ class Reconciler:
         if self.cluster.unknown or hotplug is None or hotplug.deleted or not hotplug.is_held:
             return _NEVER
         world = await self._observed(hotplug, memory)
+        # Of now, and not awaited until it is begun: another may have come meanwhile.
+        world = replace(world, older=self.cluster.older(hotplug, self._begun))
         decided = rules.decide(world)
         if decided.action is Action.ADD:
+            self._begun.add(name)
             world = await self._inquiries.rivals(world)
             decided = rules.decide(world)
+            if decided.action is not Action.ADD:
+                self._begun.discard(name)
         await self._carry_out(world, decided, memory)
         return _until(decided)
 
@@ -148,17 +157,10 @@ class Reconciler:
         now = self._clock()
         if memory.refusal and now >= memory.retry_at:
             memory.refusal = replace(memory.refusal, is_due=True)
-        if (
-            not hotplug.serial_known
-            and claim
-            and claim.is_bound
-            and memory.handle[0] != claim.volume
-        ):
-            memory.handle = claim.volume, await self._inquiries.volume_handle(claim.volume)
         world = World(
             now=now.replace(microsecond=0),
             hotplug=hotplug,
-            older=cluster.older(hotplug),
+            older=cluster.older(hotplug, self._begun),
             kubevirt=cluster.kubevirt(),
             machine=machine,
             instance=cluster.instances.objects.get(key(hotplug.namespace, hotplug.machine)),
@@ -172,7 +174,21 @@ class Reconciler:
             gone_node=memory.gone_node,
             refusal=memory.refusal,
         )
-        return await self._with_complaints(world, memory)
+        return await self._with_complaints(await self._with_serial(world, memory), memory)
+
+    async def _with_serial(self, world: World, memory: _Memory) -> World:
+        """The world with what the serial number is made of, where that is not settled. It is not
+        any more where no disk of it is left: the claim may have been made anew since."""
+        hotplug, claim = world.hotplug, world.claim
+        is_settled = hotplug.serial_known and (hotplug.deleted or world.has_ours)
+        if hotplug.serial_asked or is_settled or claim is None or not claim.is_bound:
+            return world
+        if memory.handle[0] != claim.volume:
+            memory.handle = claim.volume, await self._inquiries.volume_handle(claim.volume)
+        status = {name: each for name, each in hotplug.status.items() if name != "serial"}
+        return replace(
+            world, hotplug=replace(hotplug, status=status), volume_handle=memory.handle[1]
+        )
 
     async def _with_complaints(self, world: World, memory: _Memory) -> World:
         """The world with what others complain of, where that matters by now."""

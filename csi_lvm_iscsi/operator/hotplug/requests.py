@@ -43,18 +43,18 @@ class Requests:
         if action is Action.REMOVE_FROM_INSTANCE:
             await self._remove(world, name, of_instance=True)
             return
-        if world.machine is None or world.kubevirt is None:
+        if world.machine is None:
             return
-        way = ways.way_of(world.kubevirt)
+        is_edited = world.kubevirt is None or ways.way_of(world.kubevirt) is not Way.IMPERATIVE
         match action:
-            case Action.ADD if way is Way.DECLARATIVE:
+            case Action.ADD if is_edited:
                 await self._patch(
                     world, ways.adding(world.hotplug, world.machine, name, world.serial)
                 )
             case Action.ADD:
                 body = ways.adding_options(world.hotplug, name, world.serial)
                 await self._api.replace(ways.subresource(world.hotplug, "addvolume"), body)
-            case Action.REMOVE if way is Way.DECLARATIVE:
+            case Action.REMOVE if is_edited:
                 await self._patch(world, ways.removing(world.machine, name))
             case Action.REMOVE:
                 await self._remove(world, name, of_instance=False)

@@ -9,6 +9,8 @@ from csi_lvm_iscsi.operator.hotplug.world import Action, Whose, World
 from csi_lvm_iscsi.storage_client.api_server import Object
 
 ATTACHED = "Attached"
+# What the API server takes: metav1.Condition.
+_LONGEST_MESSAGE = 32768
 
 
 def status_of(world: World, decided: Decision) -> Object:
@@ -68,7 +70,7 @@ def _written(condition: Condition, world: World, now: str) -> Object:
         "observedGeneration": world.hotplug.generation,
         "lastTransitionTime": old["lastTransitionTime"] if old.get("status") == status else now,
         "reason": str(condition.reason),
-        "message": condition.message,
+        "message": condition.message[:_LONGEST_MESSAGE],
     }
 
 

@@ -199,9 +199,32 @@ class World:
         return bool(self.gone_node and self.running and self.running.node == self.gone_node)
 
     def given(self, name: str) -> VolumeStatus | None:
-        """What KubeVirt tells of a volume of the instance, by its name in the machine."""
-        found = (each for each in (self.instance.statuses if self.instance else ()))
+        """What KubeVirt tells of a volume of the instance, by its name in the machine; None where
+        the instance has another claim by that name: the machine was edited since it started."""
+        if self.instance is None or any(
+            each.name == name and each.claim != self.hotplug.claim for each in self.instance.volumes
+        ):
+            return None
+        ours = ("", self.hotplug.claim)
+        found = (each for each in self.instance.statuses if each.claim in ours)
         return next((each for each in found if each.name == name), None)
+
+    @property
+    def of_same_serial(self) -> Volume | None:
+        """A volume of another claim whose disk has our serial number, which is to tell disks apart
+        in the guest."""
+        machine, running = self.machine, self.running
+        asked = (*machine.volumes, *machine.to_add) if machine else ()
+        found = (each for each in (*asked, *(running.volumes if running else ())))
+        others = (each for each in found if each.claim != self.hotplug.claim)
+        return next((each for each in others if self.serial and each.serial == self.serial), None)
+
+    @property
+    def moved(self) -> Volume | None:
+        """Our volume, where it is of another claim now: a restore of the machine
+        (pkg/storage/snapshot/restore.go) and a migration of its volumes change no more of it."""
+        found = self.of_same_serial
+        return found if found and found.name == self.hotplug.status.get("volumeName") else None
 
     @property
     def asked_of_instance(self) -> Volume | None:
@@ -215,8 +238,17 @@ class World:
         return next(ours, None)
 
     @property
+    def has_ours(self) -> bool:
+        """Whether a volume of our claim is anywhere, or may come yet."""
+        there = (self.entry, self.addition, self.asked_of_instance, self.left, self.unanswered)
+        return any(each is not None for each in there)
+
+    @property
     def left(self) -> VolumeStatus | None:
-        """Of our volume, what the guest still has although the machine does not ask for it."""
+        """Of our volume, what the guest still has although the machine does not ask for it.
+        KubeVirt does not tell whose it was: before we asked for one, it is not ours to wait for."""
+        if self.hotplug.deleted and "serial" not in self.hotplug.status:
+            return None
         others = {
             each.name
             for each in (*self._machine_volumes(), *(self.running.volumes if self.running else ()))
@@ -231,10 +263,14 @@ class World:
 
     @property
     def volume_name(self) -> str:
-        """The name for our volume in the machine."""
+        """The name for our volume in the machine: where its instance has it, the one that it has
+        there, as KubeVirt would take no other (see `_of_instance`)."""
         taken = {each.name for each in self._machine_volumes()}
         taken |= set((self.machine.disks if self.machine else None) or ())
         taken |= {each.name for each in self._requests()}
+        present = self.asked_of_instance if self.running else None
+        if present and present.name not in taken:
+            return present.name
         if self.instance:
             taken |= {each.name for each in self.instance.volumes if not self._is_ours(each)}
             taken |= {each.name for each in self.instance.statuses if not self._is_of_claim(each)}

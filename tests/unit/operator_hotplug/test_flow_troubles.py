@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 from csi_lvm_iscsi.storage_client.api_server import ApiError
 from tests.unit.operator_hotplug.flow import attached, phase, reason, set_strategy
-from tests.unit.operator_hotplug.kubevirt import NODE
+from tests.unit.operator_hotplug.kubevirt import GROUP, NODE
 from tests.unit.operator_hotplug.scene import Scene
 from tests.unit.operator_hotplug.users import (
     ATTACHMENTS,
@@ -165,3 +165,49 @@ async def test_a_node_that_fails_under_an_attached_machine_is_told(scene: Scene)
         assert (phase(scene), reason(scene)) == ("Attached", "Attached")
         message = scene.condition("data")["message"]
         assert message.endswith("kubectl get node node-1") == is_told, message
+
+
+async def test_why_a_machine_does_not_start_is_quoted(scene: Scene) -> None:
+    await attached(scene)
+    await set_strategy(scene, "Halted")
+    path = scene.virt.path("virtualmachines", "c2")
+    await scene.api.merge(path, {"spec": {"runStrategy": "Always"}})
+    await scene.virt.control("c2")
+    said = "0/3 nodes are available: 3 Insufficient memory."
+    condition = {"type": "PodScheduled", "status": "False", "message": said}
+    path = scene.virt.path("virtualmachineinstances", "c2", "status")
+    await scene.api.merge(path, {"status": {"phase": "Scheduling", "conditions": [condition]}})
+    await scene.settle([], rounds=4)
+    assert (phase(scene), reason(scene)) == ("Attaching", "VirtualMachineStarting")
+    assert said in scene.condition("data")["message"]
+
+
+async def test_a_stopped_machine_is_edited_also_where_kubevirt_hot_plugs_nothing(
+    scene: Scene,
+) -> None:
+    await attached(scene)
+    await set_strategy(scene, "Halted")
+    gates: dict[str, list[str]] = {"featureGates": []}
+    path = f"{GROUP}/namespaces/kubevirt/kubevirts/kubevirt"
+    await scene.api.merge(path, {"spec": {"configuration": {"developerConfiguration": gates}}})
+    await scene.api.delete(f"{HOTPLUGS}/data")
+    await scene.settle(["c2"], rounds=4)
+    assert (scene.hotplugs(), scene.entries("c2")) == ({}, [])
+    assert scene.last_event()[0] == "Detached"
+
+
+async def test_what_never_attached_anything_does_not_wait_for_the_disk_of_another(
+    scene: Scene,
+) -> None:
+    await scene.edit("c2", "add", "theirs", "data", "T")
+    await scene.give_instance("c2", "theirs", "data")
+    await scene.settle(["c2"], rounds=8)
+    scene.virt.held.add("theirs")
+    await scene.edit("c2", "remove", "theirs", "data", "T")
+    await scene.take_from_instance("c2", "theirs")
+    await scene.hotplug("data", "data", "c2")
+    await scene.settle(["c2"], rounds=3)
+    assert (phase(scene), reason(scene)) == ("Pending", "StillDetaching")
+    await scene.api.delete(f"{HOTPLUGS}/data")
+    await scene.settle(["c2"], rounds=2)
+    assert scene.hotplugs() == {}
