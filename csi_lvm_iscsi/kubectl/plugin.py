@@ -44,6 +44,8 @@ CLAIMS, VOLUMES = "persistentvolumeclaims", "persistentvolumes"
 WORKLOADS = "daemonsets,deployments"
 _AT_ONCE = 8
 _REQUEST_SECONDS = 30
+# So long a watch may take to tell what is there, and is paused before it is made anew.
+_FIRST_SECONDS, _PAUSE_SECONDS = 10.0, 1.0
 # A host's doctor bounds each of its checks to 45 s; that several hang is not waited for.
 _DOCTOR_SECONDS = 120
 
@@ -57,6 +59,7 @@ class Failure(Exception):
 
 
 _OTHER_CLUSTER = "or choose another cluster with --context"
+_CLUSTER_INFO = f"See that `kubectl cluster-info` works, {_OTHER_CLUSTER}"
 # kubectl tells what went wrong in words only: pkg/cmd/util/helpers.go, StandardErrorMessage.
 _FAILURES = (
     (r"\(AlreadyExists\)", "", "Somebody made it just now: try again"),
@@ -70,7 +73,7 @@ _FAILURES = (
     (
         r"connection to the server|[Uu]nable to connect|deadline exceeded|Client\.Timeout",
         "",
-        f"See that `kubectl cluster-info` works, {_OTHER_CLUSTER}",
+        _CLUSTER_INFO,
     ),
     (r"must be logged in|\(Unauthorized\)", "", "Log in to the cluster again"),
     (r"context .* does not exist", "", "`kubectl config get-contexts` shows those you have"),
@@ -135,14 +138,18 @@ class Kubectl:
         except (FileNotFoundError, PermissionError):
             url = "https://kubernetes.io/docs/tasks/tools"
             raise Failure(f"There is no kubectl on the PATH: install it ({url}).") from None
-        except subprocess.TimeoutExpired:
-            raise Failure(f"`{shlex.join(argv)}` did not end within {seconds:g} s.") from None
+        except subprocess.TimeoutExpired as expired:
+            # Bytes, whatever was asked for (https://github.com/python/cpython/issues/87597).
+            said = " ".join((expired.stderr or b"").decode(errors="replace").split())
+            late = f"`{shlex.join(argv)}` did not end within {seconds:g} s"
+            late = ": ".join(filter(None, (late, said))).rstrip(".")
+            raise Failure(f"{late}. {_CLUSTER_INFO}.") from None
         return ran.returncode, ran.stdout, ran.stderr
 
     def ask(self, *arguments: str, stdin: IO[str] | None = None) -> str:
         """Run it, for one short request."""
         limited = (f"--request-timeout={_REQUEST_SECONDS}s", *arguments)
-        status, printed, complaint = self.run(*limited, stdin=stdin, seconds=3 * _REQUEST_SECONDS)
+        status, printed, complaint = self.run(*limited, stdin=stdin, seconds=2 * _REQUEST_SECONDS)
         if status:
             raise _failure(complaint)
         return printed
@@ -171,45 +178,51 @@ class Kubectl:
     def states(self, found: Json, seconds: float) -> Iterator[Json]:
         """A VolumeHotplug as it is and as it changes, until it is gone.
 
-        Not with `get NAME --watch`, which loses what changes between its get and its watch
-        (kubectl, pkg/cmd/get/get.go: "suppress output").
+        As a list that has it alone: `get NAME --watch` loses what changes between its get and its
+        watch (kubectl, pkg/cmd/get/get.go: "suppress output"), and `--raw` the path in the URL of a
+        server behind a proxy (up to 1.33: https://github.com/Shopify/krane/issues/892).
         """
         deadline = time.monotonic() + seconds
         name, namespace = name_of(found), text(found, "metadata namespace")
-        path = f"/apis/{VERSION}/namespaces/{namespace}/volumehotplugs"
-        path += f"?fieldSelector=metadata.name%3D{name}"
+        it_alone = (f"--namespace={namespace}", f"--field-selector=metadata.name={name}")
         while True:
-            listed = self.read("get", f"--raw={path}")
-            if not listed["items"]:
+            listed = several(self.read("get", HOTPLUGS, *it_alone, "--output=json"), "items")
+            if not listed:
                 return
-            state = listed["items"][0]
-            yield state
+            yield listed[0]
             left = deadline - time.monotonic()
             if left <= 0:
                 break
-            # The API server is to end it, too: kubectl may be a script, and go on without it.
-            watch = f"&watch=1&timeoutSeconds={math.ceil(left)}"
-            since = text(listed, "metadata resourceVersion")
-            for event in self._watch(f"{path}{watch}&resourceVersion={since}", left):
+            for event in self._watch(*it_alone, seconds=left):
                 if event["type"] == "DELETED":
                     return
                 if event["type"] == "ERROR":  # what it was to begin with is too old by now
                     break
                 yield event["object"]
+            time.sleep(max(0.0, min(_PAUSE_SECONDS, deadline - time.monotonic())))
         shown = shlex.join(["kubectl", *self.flags, "get", HOTPLUGS, name])
         raise Failure(
             f"Not done after {seconds:g} s, but it goes on: `{shown}` shows how far it is. "
-            f"Its last words: {_words(state)}"
+            f"Its last words: {_words(listed[0])}"
         )
 
-    def _watch(self, path: str, seconds: float) -> Iterator[Json]:
-        argv = ["kubectl", *self.flags, "get", f"--raw={path}"]
+    def _watch(self, *it_alone: str, seconds: float) -> Iterator[Json]:
+        """What is there, and what becomes of it, until the connection or the time is at an end."""
+        # kubectl is to end by itself, too: it may be a script, and go on without it.
+        limited = (f"--request-timeout={math.ceil(seconds)}s", *it_alone)
+        argv = ["kubectl", *self.flags, "get", HOTPLUGS, *limited, "--output=json"]
+        argv += ["--watch", "--output-watch-events"]
         pipe = subprocess.PIPE
         with subprocess.Popen(argv, stdout=pipe, stderr=pipe, text=True) as process:
-            timer = threading.Timer(seconds, process.kill)
+            # What is there it tells first. Of what has just gone it would tell nothing, for ever.
+            timer = threading.Timer(min(seconds, _FIRST_SECONDS), process.kill)
+            end = time.monotonic() + seconds
             try:
                 timer.start()
                 for line in process.stdout or ():
+                    timer.cancel()
+                    timer = threading.Timer(max(0.0, end - time.monotonic()), process.kill)
+                    timer.start()
                     if line.endswith("\n"):  # else the connection was lost in the midst of it
                         yield json.loads(line)
                 # Who was killed may have left a helper that holds stderr open.
@@ -219,7 +232,7 @@ class Kubectl:
                 timer.cancel()
                 process.kill()
         # A connection that was lost is made anew; what the server refused it would refuse again.
-        if "Error from server" in complaint:
+        if "Error from server" in complaint and not re.search(r"\((Expired|Gone)\)", complaint):
             raise _failure(complaint)
 
 
@@ -266,13 +279,17 @@ def _attach(kubectl: Kubectl, asked: argparse.Namespace) -> int:
 
 def _those_of(kubectl: Kubectl, asked: argparse.Namespace) -> tuple[list[Json], set[str]]:
     """The VolumeHotplugs of the claim and the VM, and the names of all that there are. The first
-    of them is the oldest of those that stay: it attaches the claim, the others do nothing."""
+    of them attaches the claim, the others do nothing."""
     listed = several(kubectl.read("get", HOTPLUGS, "--output=json"), "items")
     pair = {"claimName": asked.claim, "virtualMachineName": asked.vm}
     found = [each for each in listed if pair.items() <= each["spec"].items()]
-    found.sort(key=lambda each: text(each, "metadata creationTimestamp"))
-    found.sort(key=lambda each: "deletionTimestamp" in each["metadata"])
-    return found, set(map(name_of, listed))
+    return sorted(found, key=_rank), set(map(name_of, listed))
+
+
+def _rank(hotplug: Json) -> tuple[bool, str]:
+    """Of several of one claim and VM the first is the oldest of those that stay."""
+    leaves = "deletionTimestamp" in hotplug["metadata"]
+    return leaves, text(hotplug, "metadata creationTimestamp")
 
 
 def _see_that_it_is(found: Json, spec: Json, detach: str) -> None:
@@ -318,12 +335,16 @@ def _told(states: Iterable[Json]) -> Iterator[Json]:
         yield state
 
 
+def _phase(hotplug: Json) -> str:
+    """As it is, also where no operator is there to write it."""
+    leaves = text(hotplug, "metadata deletionTimestamp")
+    return "Detaching" if leaves else text(hotplug, "status phase", "Pending")
+
+
 def _words(hotplug: Json) -> str:
     """The phase, and what keeps it there: what its conditions say."""
-    phase = text(hotplug, "status phase", "Pending")
-    if text(hotplug, "metadata deletionTimestamp"):
-        phase = "Detaching"
-    elif not hotplug.get("status"):
+    phase = _phase(hotplug)
+    if not (hotplug.get("status") or phase == "Detaching"):
         return "Pending: the operator of csi-lvm-iscsi has not seen it yet"
     waits = [each for each in several(hotplug, "status conditions") if each["status"] != "True"]
     if phase != "Attached":  # that the VM cannot move to another node is nothing to wait for
@@ -347,33 +368,47 @@ def _detach(kubectl: Kubectl, asked: argparse.Namespace) -> int:
         if asked.force:
             force = '--patch={"spec":{"force":true}}'
             kubectl.ask("patch", HOTPLUGS, name_of(each), "--type=merge", force)
-        kubectl.ask("delete", HOTPLUGS, name_of(each), "--wait=false", "--ignore-not-found")
+        _delete(kubectl, name_of(each))
         print(f"VolumeHotplug {name_of(each)} deleted: it goes when the volume is detached")
-    left = unfinished = ""
-    for each in found if asked.wait else ():
+    return _await_detached(kubectl, found, asked) if found and asked.wait else 0
+
+
+def _delete(kubectl: Kubectl, name: str) -> None:
+    words = ("delete", HOTPLUGS, name)
+    said = kubectl.ask(*words, "--wait=false", "--ignore-not-found")
+    if "is cancelled" in said:  # and it exits with 0
+        by_hand = shlex.join(["kubectl", *kubectl.flags, *words])
+        raise Failure(
+            "kubectl asked whether to delete it, as your kuberc has `delete` with `interactive`, "
+            f"and did not: `{by_hand}`."
+        )
+
+
+def _await_detached(kubectl: Kubectl, found: Sequence[Json], asked: argparse.Namespace) -> int:
+    left, events = "", []
+    for each in found:
         last = each
         for state in _told(kubectl.states(each, asked.timeout)):
             last = state
         left = left or _LEFT.get(text(condition(last, "Attached"), "reason"), "")
-        unfinished = unfinished or _unfinished(kubectl, each)
-    if unfinished:
+        events.append(_events(kubectl, each))
+    # What the operator said when it let the object go.
+    last_words = [each for some in events for each in some or ()]
+    told = (text(each, "message") for each in last_words if each["reason"] == "DetachUnfinished")
+    if unfinished := next(told, ""):
         print(f"{asked.claim} may still be in {asked.vm}: {unfinished}")
     elif left:
         print(f"{asked.claim} stays in {asked.vm}: {left}")
-    elif found and asked.wait:
-        print(f"{asked.claim} is detached from {asked.vm}")
-    return 0
+    else:
+        unseen = ", if no Event says otherwise: you may not list events" if None in events else ""
+        print(f"{asked.claim} is detached from {asked.vm}{unseen}")
+    return int(bool(unfinished or left))
 
 
-def _unfinished(kubectl: Kubectl, gone: Json) -> str:
-    """Why the disk may still be there: what the operator said when it let the object go, or that
-    this cannot be read; else empty."""
-    selected = f"--field-selector=involvedObject.uid={text(gone, 'metadata uid')}"
-    events = kubectl.look({"events": (selected,)}).get("events")
-    if events is None:
-        return "you may not list events, which would tell"
-    told = (text(each, "message") for each in events if each["reason"] == "DetachUnfinished")
-    return next(told, "")
+def _events(kubectl: Kubectl, of: Json) -> Sequence[Json] | None:
+    """Its Events; None where the user may not list them."""
+    selected = f"--field-selector=involvedObject.uid={text(of, 'metadata uid')}"
+    return kubectl.look({"events": (selected,)}).get("events")
 
 
 # --- attachments ---
@@ -402,26 +437,39 @@ def volume_group_hash(uuid: str) -> str:
 def _attachments(kubectl: Kubectl, asked: argparse.Namespace) -> int:
     kinds = (CLAIMS, "pods", HOTPLUGS, GUESTS, VOLUMES, "volumeattachments", HOSTS)
     where = ("--all-namespaces",) if asked.all_namespaces else ()
-    world = kubectl.look(dict.fromkeys(kinds, where), CLAIMS)
+    world = kubectl.look(dict.fromkeys((*kinds, "storageclasses"), where), CLAIMS)
     if unseen := [what for what in kinds if what not in world]:
         print(f"Shown without what you may not list: {', '.join(unseen)}", file=sys.stderr)
     index, sees = _index(world), "volumeattachments" in world
     rows = [row for claim in _claims(world, asked) for row in _rows(claim, index, sees=sees)]
     rows.sort(key=lambda row: (row["namespace"], row["claim"], row["node"]))
+    if asked.only and not rows:
+        raise Failure(f"There is no claim {asked.only} here: name its namespace with -n.")
     if asked.output == "json":
         print(json.dumps({"attachments": rows}, indent=1))
     elif rows:
-        columns = [each for each in rows[0] if asked.output == "wide" or each not in _WIDE]
+        columns = list(rows[0])
+        if asked.output != "wide":
+            columns = [each for each in columns if each not in _WIDE]
+            rows = [{**row, "volume": _shortened(row["volume"])} for row in rows]
         headers = [] if asked.no_headers else [[each.replace("_", " ").upper() for each in columns]]
         _print_table(headers + [[row[column] or "<none>" for column in columns] for row in rows])
-    elif asked.only:
-        raise Failure(f"There is no claim {asked.only} here: name its namespace with -n.")
     else:
         print("No claims of csi-lvm-iscsi here; -A looks at all namespaces", file=sys.stderr)
     return 0
 
 
+def _shortened(volume: str) -> str:
+    """Of the provisioner's names, pvc- and a UUID, so much as tells it from others."""
+    return re.sub(r"(pvc-[0-9a-f]{8})-[0-9a-f-]{27}$", r"\1", volume)
+
+
+def _in_a_line(said: str) -> str:
+    return " ".join(said.split())
+
+
 def _print_table(rows: Sequence[Sequence[str]]) -> None:
+    rows = [[_in_a_line(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows)]
     for row in rows:
         print("   ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
@@ -431,6 +479,8 @@ def _claims(world: World, asked: argparse.Namespace) -> Iterator[Json]:
     """The claims to show, each with its volume; a volume whose claim is gone looks like one."""
     volumes = {name_of(each): each for each in world.get(VOLUMES, ())}
     plugged = {_key(each, text(each, "spec claimName")) for each in world.get(HOTPLUGS, ())}
+    # Of a class that waits for the first pod, a claim tells no provisioner before.
+    classes = _our_classes(world)
     claims = list(world[CLAIMS])
     bound = {text(claim, "spec volumeName") for claim in claims}
     if asked.all_namespaces:
@@ -439,9 +489,15 @@ def _claims(world: World, asked: argparse.Namespace) -> Iterator[Json]:
         volume = volumes.get(text(claim, "spec volumeName"), {})
         by = text(claim, "metadata annotations volume.kubernetes.io/storage-provisioner")
         ours = DRIVER in (by, text(volume, "spec csi driver"))
+        ours = ours or text(claim, "spec storageClassName") in classes
         shown = ours or _key(claim, name_of(claim)) in plugged
         if name_of(claim) == asked.only if asked.only else shown:
             yield {**claim, "volume": volume}
+
+
+def _our_classes(world: World) -> set[str]:
+    classes = world.get("storageclasses", ())
+    return {name_of(each) for each in classes if each["provisioner"] == DRIVER}
 
 
 def _left(volume: Json) -> Json:
@@ -496,8 +552,7 @@ def _rows(claim: Json, index: Index, *, sees: bool) -> Iterator[dict[str, str]]:
         yield {
             "namespace": text(claim, "metadata namespace"),
             "claim": name_of(claim),
-            # Of the provisioner's names, pvc- and a UUID, so much as tells it from others.
-            "volume": re.sub(r"(pvc-[0-9a-f]{8})-[0-9a-f-]{27}$", r"\1", handle or volume),
+            "volume": handle or volume,
             "size": text(claim, "status capacity storage", requested),
             "storage_host": name_of(hosts[0]) if volume else "",
             **asdict(replace(use, state=use.state or state, message=use.message or message)),
@@ -522,8 +577,9 @@ def _error_of(attachment: Json) -> str:
 def _uses(claim: Json, index: Index) -> Iterator[Use]:
     """Who has the claim, or wants it: VMs, and pods other than those that stand for these."""
     key = _key(claim, name_of(claim))
-    hotplugs = index.get((HOTPLUGS, *key), ())
-    machines = {text(each, "spec virtualMachineName"): _use_of(each) for each in hotplugs}
+    machines: dict[str, Use] = {}
+    for each in sorted(index.get((HOTPLUGS, *key), ()), key=_rank):
+        machines.setdefault(text(each, "spec virtualMachineName"), _use_of(each))
     for guest in index.get((GUESTS, *key), ()):
         use = Use(text(guest, "status nodeName"), f"vm/{name_of(guest)}")
         machines.setdefault(name_of(guest), use)
@@ -540,7 +596,7 @@ def _uses(claim: Json, index: Index) -> Iterator[Use]:
 
 
 def _use_of(hotplug: Json) -> Use:
-    phase = text(hotplug, "status phase", "Pending")
+    phase = _phase(hotplug)
     return Use(
         node=text(hotplug, "status node"),
         used_by=f"vm/{text(hotplug, 'spec virtualMachineName')}",
@@ -611,7 +667,7 @@ def _print_findings(of: str, findings: Sequence[Finding]) -> None:
     wrong = [finding for finding in findings if finding.level != "ok"]
     width = max((len(finding.check) for finding in wrong), default=0)
     for each in wrong:
-        print(f"  {each.level:9}{each.check:{width + 2}}{each.found}")
+        print(f"  {each.level:9}{each.check:{width + 2}}{_in_a_line(each.found)}")
         print(f"{'':{13 + width}}fix: {each.fix}")
 
 
@@ -676,7 +732,7 @@ def _examine_cluster(world: World) -> Iterator[Finding]:
     checks: Mapping[str, tuple[Callable[[World], Wrong], Sequence[str]]] = {
         "pods": (_pods, ["pods"]),
         "hosts": (_without_pods, ["pods", WORKLOADS, "nodes"]),
-        "StorageNodes": (_storage_nodes, [HOSTS]),
+        "StorageNodes": (_storage_nodes, [HOSTS, "pods"]),
         "claims": (_pending, [CLAIMS, "storageclasses", "events"]),
         "attachments": (_refused, ["volumeattachments"]),
         "VolumeHotplugs": (_waiting, [HOTPLUGS]),
@@ -722,6 +778,14 @@ def _without_pods(world: World) -> Wrong:
 
 
 def _storage_nodes(world: World) -> Wrong:
+    known = set(map(name_of, world[HOSTS]))
+    for pod in world["pods"]:
+        host = text(pod, "spec nodeName")
+        if _role(pod) == "storage" and host and host not in known:
+            where = f"--namespace {text(pod, 'metadata namespace')}"
+            operator = "--selector=app.kubernetes.io/component=operator"
+            found = f"{host} has a storage pod and no StorageNode: its volumes count as deleted"
+            yield "error", found, f"kubectl {where} logs {operator}  # it makes StorageNodes"
     for each in world[HOSTS]:
         if text(each, "spec retired"):
             continue
@@ -738,8 +802,7 @@ def _storage_nodes(world: World) -> Wrong:
 
 
 def _pending(world: World) -> Wrong:
-    classes = world["storageclasses"]
-    ours = {name_of(each) for each in classes if each["provisioner"] == DRIVER}
+    ours = _our_classes(world)
     events = {text(each, "involvedObject uid"): each for each in sorted(world["events"], key=_when)}
     for claim in world[CLAIMS]:
         event = events.get(text(claim, "metadata uid"), {})
@@ -774,7 +837,7 @@ def _refused(world: World) -> Wrong:
 
 def _waiting(world: World) -> Wrong:
     for each in world[HOTPLUGS]:
-        phase = text(each, "status phase")
+        phase = _phase(each)
         if phase != "Attached":
             level = "error" if phase == "Failed" else "warning"
             found = f"{'/'.join(_key(each, name_of(each)))} is {_words(each)}"
@@ -795,31 +858,56 @@ def _completion(_: Kubectl, __: argparse.Namespace) -> int:
 
 
 def _seconds(given: str) -> float:
-    with contextlib.suppress(ValueError):
-        if 0 <= float(given) <= threading.TIMEOUT_MAX:
-            return float(given)
-    raise argparse.ArgumentTypeError(f"{given!r} is no number of seconds")
+    """Plain seconds, or a duration as kubectl takes them: 90s, 5m, 1h30m."""
+    parts = re.findall(r"([0-9]+(?:\.[0-9]+)?)([smh]|$)", given)
+    seconds = sum(float(number) * {"m": 60, "h": 3600}.get(unit, 1) for number, unit in parts)
+    if not parts or "".join(map("".join, parts)) != given or seconds > threading.TIMEOUT_MAX:
+        raise argparse.ArgumentTypeError(f"{given!r} is no duration, like 90, 90s or 5m")
+    return seconds
+
+
+def _bare(given: str) -> str:
+    """A name, also where it is given as kubectl and the table here show it: pvc/data, vm/c2."""
+    return re.sub(r"^(pvc|persistentvolumeclaim|vm|virtualmachine)s?/", "", given)
 
 
 _WORDS: Mapping[str, Json] = {
     "--namespace": {"metavar": "NAME", "help": "instead of the context's"},
     "--context": {"metavar": "NAME", "help": "of kubectl's: which cluster, and as whom"},
+    "--cluster": {"metavar": "NAME", "help": "instead of the context's"},
+    "--user": {"metavar": "NAME", "help": "instead of the context's"},
+    "--as": {"metavar": "NAME", "help": "whom to impersonate"},
     "--kubeconfig": {"metavar": "FILE", "help": "instead of kubectl's own"},
-    "claim": {"metavar": "CLAIM", "help": "a PersistentVolumeClaim"},
-    "only": {"metavar": "CLAIM", "nargs": "?", "help": "no other, and whatever its driver"},
-    "--vm": {"metavar": "VM", "required": True, "help": "a VirtualMachine of the same namespace"},
+    "claim": {"metavar": "CLAIM", "type": _bare, "help": "a PersistentVolumeClaim"},
+    "only": {
+        "metavar": "CLAIM",
+        "nargs": "?",
+        "type": _bare,
+        "help": "no other, and whatever its driver",
+    },
+    "--vm": {
+        "metavar": "VM",
+        "required": True,
+        "type": _bare,
+        "help": "a VirtualMachine of the same namespace",
+    },
     "--bus": {"default": "scsi", "help": "of the disk in the VM (default: %(default)s)"},
     "--read-only": {"action": "store_true", "help": "the VM may not write"},
     "--serial": {"metavar": "TEXT", "help": "of the disk in the VM (default: the volume's own)"},
     "--force": {"action": "store_true", "help": "though the guest holds it: it loses writes"},
     "--wait": {"action": "store_true", "help": "until it is done, and tell what it waits for"},
-    "--timeout": {"metavar": "SECONDS", "type": _seconds, "default": 300.0, "help": "for --wait"},
+    "--timeout": {
+        "metavar": "SECONDS",
+        "type": _seconds,
+        "default": 300.0,
+        "help": "of --wait, also like 90s or 5m (default: 300)",
+    },
     "--all-namespaces": {"action": "store_true", "help": "and volumes whose claim is gone"},
     "--output": {"help": "in another form; json is for programs"},
     "--no-headers": {"action": "store_true", "help": "leave the first line out"},
 }
 _SHORT = {"--namespace": "-n", "--all-namespaces": "-A", "--output": "-o"}
-_PASSED_ON = "--namespace --context --kubeconfig"
+_PASSED_ON = "--namespace --context --cluster --user --as --kubeconfig"
 _VERBS = {
     "attach": (
         _attach,
@@ -866,6 +954,7 @@ def _passed_on() -> argparse.ArgumentParser:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="kubectl lvmiscsi",
+        allow_abbrev=False,  # of --fo, too
         parents=[_passed_on()],
         description="Volumes of the CSI driver csi-lvm-iscsi, with your own login and rights.",
         epilog="VERB --help tells more. To begin with: kubectl lvmiscsi attachments",
@@ -873,7 +962,9 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for name, (run, what_for, words) in _VERBS.items():
         short = what_for.partition(". ")[0]
-        verb = verbs.add_parser(name, parents=[_passed_on()], help=short, description=what_for)
+        verb = verbs.add_parser(
+            name, parents=[_passed_on()], help=short, description=what_for, allow_abbrev=False
+        )
         verb.set_defaults(run=run)
         _add(verb, words)
     return parser
@@ -911,7 +1002,8 @@ def complete(words: Sequence[str]) -> list[str]:
         found = _names(_kubectl(asked), CLAIMS)
     else:
         flags = [each.partition("=")[0] for each in takes if each[:1] == "-"]
-        found = [f"{each}\t{_WORDS[each]['help']}" for each in flags]
+        helps = [_WORDS[each]["help"].partition(" (default")[0] for each in flags]
+        found = [f"{each}\t{what_for}" for each, what_for in zip(flags, helps)]
     return [each for each in found if each.startswith(value)]
 
 
@@ -931,11 +1023,14 @@ def _names(kubectl: Kubectl, kind: str) -> list[str]:
 
 def _complete(words: Sequence[str]) -> None:
     """Answer as kubectl wants it (pkg/cmd/plugin/plugin_completion.go): a word a line, and after
-    them what the shell shall do: not offer files (4, cobra's ShellCompDirectiveNoFileComp)."""
+    them what the shell shall do: not offer files (4, cobra's ShellCompDirectiveNoFileComp), but
+    where a file is to be named."""
     with contextlib.suppress(Failure, argparse.ArgumentError):  # nobody could read a message here
         for each in complete(words):
             print(each)
-    print(":4")
+    *_, before, word = ("", "", *words)
+    is_file = before == "--kubeconfig" or word.startswith("--kubeconfig=")
+    print(":0" if is_file else ":4")
 
 
 def main() -> None:

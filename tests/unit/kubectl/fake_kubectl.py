@@ -60,23 +60,25 @@ def get(cluster: dict[str, Any], asked: argparse.Namespace) -> None:
         print(json.dumps(answer, indent=4))
 
 
-def raw(cluster: dict[str, Any], path: str) -> None:
-    """Each list and each watch has its turn. The last list stays; a watch beyond these hears
-    nothing until its time is over. A watch that is text is what kubectl complains of, an event that
-    is text is all that came of one."""
-    lists, turn = cluster["lists"], earlier("watch=1")
-    if "watch=1" not in path:
-        items = lists[min(earlier("--raw") - turn, len(lists) - 1)]
-        print(json.dumps({"metadata": {"resourceVersion": "7"}, "items": items}))
+def followed(cluster: dict[str, Any], asked: argparse.Namespace) -> None:
+    """Each list of one object and each watch of it has its turn. The last list stays. A watch tells
+    first what is there; beyond those that are given it hears nothing until its time is over. A
+    watch that is text is what kubectl complains of, an event that is text is all that came of one.
+    """
+    lists, turn = cluster["lists"], earlier("--watch")
+    seen = earlier("--field-selector=metadata.name=") - turn
+    if not asked.watch:
+        items = lists[min(seen, len(lists) - 1)]
+        print(json.dumps({"kind": "List", "metadata": {"resourceVersion": ""}, "items": items}))
         return
-    if turn >= len(cluster["watches"]):
-        time.sleep(int(path.partition("timeoutSeconds=")[2].partition("&")[0]))
-        return
-    heard = cluster["watches"][turn]
+    there = [{"type": "ADDED", "object": each} for each in lists[min(seen, len(lists)) - 1]]
+    heard = cluster["watches"][turn] if turn < len(cluster["watches"]) else None
     if isinstance(heard, str):
         fail(heard)
-    for event in heard:
+    for event in [*(there if not cluster["silent"] else ()), *(heard or ())]:
         print(event if isinstance(event, str) else f"{json.dumps(event)}\n", end="", flush=True)
+    if heard is None:
+        time.sleep(int(asked.request_timeout.removesuffix("s")))
 
 
 def create(cluster: dict[str, Any], asked: argparse.Namespace) -> None:
@@ -114,15 +116,19 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("verb")
     parser.add_argument("words", nargs="*")
-    for flag in ("--namespace", "--context", "--kubeconfig", "--output", "--raw", "--filename",
+    for flag in ("--namespace", "--context", "--kubeconfig", "--output", "--as", "--filename",
                  "--selector", "--field-selector", "--request-timeout", "--type", "--patch",
                  "--wait", "--container"):  # fmt: skip
         parser.add_argument(flag)
     parser.add_argument("--all-namespaces", action="store_true")
     parser.add_argument("--ignore-not-found", action="store_true")
+    parser.add_argument("--watch", action="store_true")
+    parser.add_argument("--output-watch-events", action="store_true")
     asked = parser.parse_intermixed_args(sys.argv[1:])
-    if asked.raw:
-        raw(cluster, asked.raw)
+    if (asked.field_selector or "").startswith("metadata.name="):
+        followed(cluster, asked)
+    elif asked.verb == "delete":
+        print(cluster["deletes"])
     elif asked.verb == "get":
         get(cluster, asked)
     elif asked.verb == "create":

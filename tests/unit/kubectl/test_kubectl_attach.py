@@ -41,10 +41,10 @@ def test_attach_makes_a_volumehotplug(desk: Workstation) -> None:
 
 @pytest.mark.parametrize("before", [True, False])
 def test_flags_are_passed_on_to_kubectl(desk: Workstation, *, before: bool) -> None:
-    flags = ("-n", "team", "--context=west", "--kubeconfig", "/k")
+    flags = ("-n", "team", "--context=west", "--kubeconfig", "/k", "--as=dev")
     desk.run(*flags, *ATTACH) if before else desk.run(*ATTACH, *flags)
     (call,) = desk.calls("create")
-    assert call[:3] == ["--namespace=team", "--context=west", "--kubeconfig=/k"]
+    assert call[:4] == ["--namespace=team", "--context=west", "--as=dev", "--kubeconfig=/k"]
 
 
 def test_the_same_again_is_fine(desk: Workstation) -> None:
@@ -63,7 +63,7 @@ def test_one_of_another_name_is_the_same(desk: Workstation) -> None:
     desk.cluster["lists"] = [[named("mine", ATTACHED)]]
     ran = desk.run(*ATTACH, "--wait")
     assert ran.out.startswith("VolumeHotplug mine is there already\ndata is attached to c2")
-    assert "metadata.name%3Dmine" in desk.calls("get")[1][-1]
+    assert "--field-selector=metadata.name=mine" in desk.calls("get")[1]
     assert not desk.calls("create")
     assert "a VolumeHotplug mine already, but" in desk.run(*ATTACH, "--read-only").err
 
@@ -162,10 +162,16 @@ def test_attach_tells_what_it_waits_for(desk: Workstation) -> None:
         f"data is attached to c2 on compute-1; {GUEST_HAS_IT}",
     ]
     (_, _, watch) = desk.calls("get")
-    assert watch[-1] == (
-        "--raw=/apis/csi-lvm-iscsi.github.io/v1alpha1/namespaces/default/volumehotplugs"
-        "?fieldSelector=metadata.name%3Dc2-data&watch=1&timeoutSeconds=300&resourceVersion=7"
-    )
+    assert watch == [
+        "get",
+        plugin.HOTPLUGS,
+        "--request-timeout=300s",
+        "--namespace=default",
+        "--field-selector=metadata.name=c2-data",
+        "--output=json",
+        "--watch",
+        "--output-watch-events",
+    ]
 
 
 EXPIRED = {"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason": "Expired"}}
@@ -181,6 +187,19 @@ def test_a_watch_that_ends_is_made_anew(desk: Workstation, first: list[object] |
     ran = desk.run(*ATTACH, "--wait")
     assert ran.status == 0
     assert "Attaching: after that\n" in ran.err
+
+
+def test_a_watch_that_tells_nothing_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, desk: Workstation
+) -> None:
+    """The VolumeHotplug went between the list and the watch, which then has nothing to tell."""
+    monkeypatch.setattr(plugin, "_FIRST_SECONDS", 0.5)
+    monkeypatch.setenv("PATH", str(desk.directory))
+    desk.cluster["lists"] = [[NEW], []]
+    desk.cluster["silent"] = True
+    desk.write()
+    states = plugin.Kubectl(()).states(NEW, seconds=30)
+    assert list(states) == [NEW]
 
 
 def refused() -> Object:
@@ -269,14 +288,34 @@ def test_without_patience_it_is_looked_at_once(desk: Workstation) -> None:
     desk.cluster["lists"] = [[waits("the guest is busy")]]
     ran = desk.run(*ATTACH, "--wait", "--timeout=0")
     assert "Not done after 0 s" in ran.err
-    assert not any("watch=1" in call[-1] for call in desk.calls("get"))
+    assert not any("--watch" in call for call in desk.calls("get"))
 
 
-@pytest.mark.parametrize("seconds", ["-1", "nan", "inf", "1e10", "5m"])
-def test_what_is_no_number_of_seconds(desk: Workstation, seconds: str) -> None:
-    ran = desk.run(*ATTACH, "--timeout", seconds)
+@pytest.mark.parametrize("given", ["-1", "nan", "inf", "1e10", "5d", "m", "99999999999h", ""])
+def test_what_is_no_duration(desk: Workstation, given: str) -> None:
+    ran = desk.run(*ATTACH, "--timeout", given)
     assert ran.status == 2
-    assert f"argument --timeout: {seconds!r} is no number of seconds" in ran.err
+    assert f"argument --timeout: {given!r} is no duration, like 90, 90s or 5m" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"), [("90", 90), ("90s", 90), ("5m", 300), ("1h1.5m", 3690), ("0", 0)]
+)
+def test_durations_as_kubectl_takes_them(given: str, seconds: float) -> None:
+    assert plugin._seconds(given) == seconds
+
+
+def test_no_flag_is_taken_for_another(desk: Workstation) -> None:
+    desk.has(plugin.HOTPLUGS, ATTACHED)
+    ran = desk.run(*DETACH, "--fo")
+    assert ran.status == 2
+    assert "unrecognized arguments: --fo" in ran.err
+
+
+def test_names_as_the_table_shows_them(desk: Workstation) -> None:
+    assert desk.run("attach", "pvc/data", "--vm", "vm/c2").status == 0
+    wanted = {"claimName": "data", "virtualMachineName": "c2"}
+    assert wanted.items() <= desk.created()["spec"].items()
 
 
 @pytest.mark.parametrize("words", [ATTACH, DETACH])

@@ -14,15 +14,18 @@ from tests.unit.kubectl.objects import (
     claim,
     guest,
     hotplug,
+    metadata,
     pod,
     storage_node,
     volume,
 )
+from tests.unit.kubectl.plugging import leaving
 from tests.unit.kubectl.workstation import Workstation
 
 VOLUME = "66c20073-pvc-0b6b2a4e"
 LAUNCHER = {"kubevirt.io": "virt-launcher", "vm.kubevirt.io/name": "c2"}
 HOTPLUG_POD = {"kubevirt.io": "hotplug-disk"}
+NFS = metadata("files", "default")
 OTHERS_UUID = "Zn5LwE-ncXe-Qyfm-aBcD-eFgH-iJkL-mNoPqR"
 
 
@@ -101,7 +104,7 @@ def test_a_vm_by_its_volumehotplug(bound: Workstation) -> None:
     assert row == {
         "namespace": "default",
         "claim": "data",
-        "volume": VOLUME,
+        "volume": HANDLE,
         "size": "10Gi",
         "storage_host": "storage-1",
         "node": "compute-1",
@@ -162,12 +165,6 @@ def test_only_claims_of_ours_unless_asked(bound: Workstation) -> None:
     assert rows(bound) == [["<unknown>", "compute-1", "vm/c2", "Attached"]]
 
 
-def test_a_claim_that_is_not_there(bound: Workstation) -> None:
-    ran = bound.run("attachments", "dat")
-    assert (ran.status, ran.out) == (1, "")
-    assert ran.err == "error: There is no claim dat here: name its namespace with -n.\n"
-
-
 def test_all_namespaces_and_volumes_whose_claim_is_gone(bound: Workstation) -> None:
     bound.has(plugin.CLAIMS, claim("data", pv=PV), claim("other", "team"))
     left = volume("pv-left", "66c20073-left", "gone", "team", phase="Released")
@@ -211,3 +208,45 @@ def test_for_a_user_who_may_not_see_claims(bound: Workstation, words: tuple[str,
     assert (ran.status, ran.out) == (1, "")
     assert f'cannot list resource "{plugin.CLAIMS}"' in ran.err
     assert ran.err.endswith("Ask an administrator of the cluster for that right.\n")
+
+
+def test_of_two_of_one_vm_the_one_that_attaches_the_claim_is_shown(bound: Workstation) -> None:
+    younger = hotplug("data", "c2", "Failed", "c2-data attaches it", reason="Duplicate")
+    younger["metadata"] |= {"name": "zz", "creationTimestamp": "2026-11-29T09:00:00Z"}
+    bound.has(plugin.HOTPLUGS, hotplug("data", "c2", "Attached"), younger)
+    assert rows(bound) == [["storage-1", "compute-1", "vm/c2", "Attached"]]
+
+
+def test_one_that_is_deleted_is_detaching_also_without_an_operator(bound: Workstation) -> None:
+    bound.has(plugin.HOTPLUGS, leaving(hotplug("data", "c2", "Attached")))
+    assert rows(bound) == [["storage-1", "compute-1", "vm/c2", "Detaching"]]
+
+
+@pytest.mark.parametrize("is_allowed", [True, False])
+def test_a_claim_whose_class_waits_for_a_pod(desk: Workstation, *, is_allowed: bool) -> None:
+    """Kubernetes writes on it whose it is when there is a pod."""
+    waits = claim("data")
+    waits["metadata"]["annotations"] = {}
+    desk.has(plugin.CLAIMS, waits, claim("files", storage_class="nfs") | {"metadata": NFS})
+    block = {"metadata": metadata("csi-lvm-iscsi-block"), "provisioner": plugin.DRIVER}
+    desk.has("storageclasses", block, {"metadata": metadata("nfs"), "provisioner": "nfs"})
+    desk.has("pods", pod("app", claims=("data", "files"), phase="Pending"))
+    desk.cluster["forbidden"] = [] if is_allowed else ["storageclasses"]
+    ran = desk.run("attachments", "--no-headers")
+    row = ["default", "data", "<none>", "10Gi", "<none>", "<none>", "pod/app", "Pending"]
+    assert ran.rows() == ([row] if is_allowed else [])
+
+
+@pytest.mark.parametrize("output", [(), ("-o", "json"), ("-o", "wide")])
+def test_a_claim_that_is_not_there(bound: Workstation, output: tuple[str, ...]) -> None:
+    ran = bound.run("attachments", "nosuch", *output)
+    assert (ran.status, ran.out) == (1, "")
+    assert ran.err == "error: There is no claim nosuch here: name its namespace with -n.\n"
+
+
+def test_a_row_is_a_line(bound: Workstation) -> None:
+    error = "storage-1 is unreachable:\n\tno route"
+    bound.has("volumeattachments", attachment(PV, "compute-1", attached=False, error=error))
+    (row,) = bound.run("attachments", "-o", "wide", "--no-headers").rows()
+    assert "storage-1 is unreachable: no route" in row
+    assert row[2] == HANDLE

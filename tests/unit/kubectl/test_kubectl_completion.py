@@ -8,7 +8,7 @@ from csi_lvm_iscsi.kubectl import plugin
 from tests.unit.kubectl.objects import claim, metadata
 from tests.unit.kubectl.workstation import Workstation
 
-PASSED_ON = ["--namespace", "--context", "--kubeconfig"]
+PASSED_ON = ["--namespace", "--context", "--cluster", "--user", "--as", "--kubeconfig"]
 DETACH = ["--vm", "--force", "--wait", "--timeout", *PASSED_ON]
 VERBS = ["attach", "detach", "attachments", "doctor", "completion"]
 
@@ -58,6 +58,13 @@ def test_what_can_come_next(busy: Workstation, words: list[str], found: list[str
 def test_it_says_what_each_is_for(desk: Workstation) -> None:
     ran = desk.run("de", name="kubectl_complete-lvmiscsi")
     assert ran.out == "detach\tTake a claim from a VM\n:4\n"
+    ran = desk.run("attach", "--bu", name="kubectl_complete-lvmiscsi")
+    assert ran.out == "--bus\tof the disk in the VM\n:4\n"
+
+
+@pytest.mark.parametrize("words", [("--kubeconfig", "/e"), ("attach", "--kubeconfig=/e")])
+def test_for_a_file_the_shell_offers_files(desk: Workstation, words: tuple[str, ...]) -> None:
+    assert desk.run(*words, name="kubectl_complete-lvmiscsi").out == ":0\n"
 
 
 def test_a_cluster_that_is_away_offers_nothing(desk: Workstation) -> None:

@@ -22,6 +22,7 @@ from tests.unit.kubectl.objects import (
     storage_node,
     workload,
 )
+from tests.unit.kubectl.plugging import leaving
 from tests.unit.kubectl.workstation import Workstation
 
 STORAGE_LABEL = {"csi-lvm-iscsi.github.io/storage": "true"}
@@ -297,3 +298,15 @@ def test_a_cluster_without_the_driver(desk: Workstation) -> None:
         "error: This cluster has no csi-lvm-iscsi: install it, or choose another cluster with "
         "--context.\n"
     )
+
+
+@pytest.mark.parametrize("has_kind", [True, False])
+def test_a_storage_host_without_a_storage_node(healthy: Workstation, *, has_kind: bool) -> None:
+    healthy.has(plugin.HOSTS) if has_kind else healthy.lacks(plugin.HOSTS)
+    found = "storage-1 has a storage pod and no StorageNode: its volumes count as deleted"
+    assert wrong(healthy) == [("error", "StorageNodes", found)]
+
+
+def test_a_volumehotplug_that_no_operator_lets_go(healthy: Workstation) -> None:
+    healthy.has(plugin.HOTPLUGS, leaving(hotplug("data", "c2", "Attached")))
+    assert wrong(healthy) == [("warning", "VolumeHotplugs", "default/c2-data is Detaching")]

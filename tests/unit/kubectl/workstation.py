@@ -45,6 +45,8 @@ class Workstation:
             "lists": [],
             "watches": [],
             "exec": {},
+            "deletes": "deleted",
+            "silent": False,
             "down": "",
         }
         source = Path(plugin.__file__).read_text()
@@ -97,8 +99,12 @@ class Workstation:
             out, err = process.communicate(timeout=_SECONDS / 2)
         return Ran(process.returncode, out, err)
 
-    def _command(self, name: str, words: Sequence[str]) -> list[str]:
+    def write(self) -> None:
+        """Have kubectl play the cluster as it is now."""
         (self.directory / "cluster.json").write_text(json.dumps(self.cluster))
+
+    def _command(self, name: str, words: Sequence[str]) -> list[str]:
+        self.write()
         return [sys.executable, "-I", "-S", str(self.directory / name), *words]
 
     def complete(self, *words: str) -> list[str]:
