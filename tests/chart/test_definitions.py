@@ -40,6 +40,19 @@ def test_the_status_has_the_words_of_the_code(minimal: Objects) -> None:
     assert set(status["properties"]["phase"]["enum"]) == set(Phase)
 
 
+@pytest.mark.parametrize("is_aggregated", [True, False])
+def test_who_has_the_clusters_roles_may_make_volume_hotplugs_unless_told_otherwise(
+    *, is_aggregated: bool
+) -> None:
+    """With them one edits virtual machines, which KubeVirt may give to others."""
+    objects = rendered({**MINIMAL, "aggregateRoles": is_aggregated})
+    for name, roles in {"edit": ["admin", "edit"], "view": ["admin", "edit", "view"]}.items():
+        found = find(objects, "ClusterRole", f"csi-lvm-iscsi-volumehotplugs-{name}")
+        prefix = "rbac.authorization.k8s.io/aggregate-to-"
+        given = [each.removeprefix(prefix) for each in found["metadata"]["labels"]]
+        assert [each for each in roles if each in given] == (roles if is_aggregated else [])
+
+
 @pytest.mark.parametrize("plural", ["storagenodes", "volumehotplugs"])
 def test_every_field_is_described(minimal: Objects, plural: str) -> None:
     crd = find(minimal, "CustomResourceDefinition", f"{plural}.csi-lvm-iscsi.github.io")

@@ -24,7 +24,7 @@ from csi_lvm_iscsi.operator.hotplug.objects import (
     VolumeHotplug,
     serial_of,
 )
-from csi_lvm_iscsi.operator.hotplug.world import Action, World, volume_name
+from csi_lvm_iscsi.operator.hotplug.world import Action, Whose, World, volume_name
 from tests.unit.operator_hotplug.kubevirt import apply_request, kubevirt_object, machine_object
 from tests.unit.operator_hotplug.users import attachment
 
@@ -304,3 +304,14 @@ def test_what_is_only_read_migrates_with_read_write_many_alone(
     decided = rules.decide(replace(WORLD, hotplug=hotplug(readOnly=True), claim=claim(*modes)))
     found = {each.kind: each.status for each in decided.conditions}
     assert found["Migratable"] is expected
+
+
+def test_a_claim_that_the_machine_uses_by_a_copy_of_its_own_is_part_of_it() -> None:
+    found = machine_object("c2")
+    found["metadata"] |= {"namespace": "default", "resourceVersion": "7"}
+    (root,) = found["spec"]["template"]["spec"]["volumes"]
+    root["ephemeral"] = {"persistentVolumeClaim": {"claimName": "data"}}
+    del root["persistentVolumeClaim"]
+    world = replace(WORLD, machine=VirtualMachine.of(found))
+    assert world.entry
+    assert world.whose(world.entry) is Whose.MACHINES

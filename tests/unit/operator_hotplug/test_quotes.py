@@ -7,8 +7,12 @@ import datetime as dt
 import pytest
 
 from csi_lvm_iscsi.operator.hotplug import quotes
+from csi_lvm_iscsi.operator.hotplug.decision import Decision
 from csi_lvm_iscsi.operator.hotplug.objects import Told
+from csi_lvm_iscsi.operator.hotplug.reasons import Phase, Reason
+from csi_lvm_iscsi.operator.hotplug.status import status_of
 from csi_lvm_iscsi.storage_client.api_server import Object
+from tests.unit.operator_hotplug.test_decision import WORLD
 
 _NOW = dt.datetime(2026, 11, 28, tzinfo=dt.UTC)
 
@@ -71,3 +75,10 @@ def test_the_newest_complaint_is_told() -> None:
     said = [Told("a", "old", _NOW), Told("b", "new", _NOW + dt.timedelta(1)), Told("c", "never")]
     assert quotes.newest(said) == "b: new"
     assert quotes.newest([]) == ""
+
+
+def test_a_message_is_no_longer_than_the_api_server_takes() -> None:
+    """Else no status could be written any more, and nothing be asked."""
+    decided = Decision(Phase.FAILED, Reason.REFUSED, "x" * 40_000)
+    (condition,) = status_of(WORLD, decided)["conditions"]
+    assert len(condition["message"]) == 32_768
