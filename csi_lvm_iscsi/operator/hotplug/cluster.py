@@ -84,11 +84,11 @@ class Cluster:
         return found[min(found)] if found else None
 
     def older(self, hotplug: VolumeHotplug, begun: Container[str]) -> tuple[VolumeHotplug, ...]:
-        """Those of the same claim that were there before. `begun`: the keys of those that are about
+        """Those of the same claim that were there before. `begun`: the uids of those that are about
         to get a disk, which their objects do not yet tell."""
 
         def age(each: VolumeHotplug) -> tuple[str, bool, str]:
-            return each.age(is_begun=each.key in begun)
+            return each.age(is_begun=each.uid in begun)
 
         found = self._of_claim(key(hotplug.namespace, hotplug.claim))
         return tuple(each for each in found if age(each) < age(hotplug))

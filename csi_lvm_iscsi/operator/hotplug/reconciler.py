@@ -77,8 +77,8 @@ class Reconciler:
         self._requests = Requests(cluster.api, self._inquiries)
         self._memories: dict[str, _Memory] = {}
         self._begun: set[str] = set()
-        """Those that are about to get a disk, or have it: of several of one claim, which a moment
-        brings together, not two may think themselves the eldest."""
+        """The uids of those that are about to get a disk, or have it: of several of one claim that
+        a moment brings together, not two may think themselves the eldest."""
 
     async def keep(self, namespace: str, name: str) -> None:
         """Keep a VolumeHotplug attached, until it is cancelled."""
@@ -89,7 +89,6 @@ class Reconciler:
         name = key(namespace, name)
         await self._drive(name, self._detach)
         self._memories.pop(name, None)
-        self._begun.discard(name)
 
     def _wake(self, name: str) -> None:
         if name in self._memories:
@@ -125,11 +124,11 @@ class Reconciler:
         world = replace(world, older=self.cluster.older(hotplug, self._begun))
         decided = rules.decide(world)
         if decided.action is Action.ADD:
-            self._begun.add(name)
+            self._begun.add(hotplug.uid)
             world = await self._inquiries.rivals(world)
             decided = rules.decide(world)
             if decided.action is not Action.ADD:
-                self._begun.discard(name)
+                self._begun.discard(hotplug.uid)
         await self._carry_out(world, decided, memory)
         return _until(decided)
 
@@ -148,7 +147,10 @@ class Reconciler:
             world = await self._inquiries.afresh(world)
             decided = rules.decide(world)
         await self._carry_out(world, decided, memory)
-        return None if decided.action is Action.FINISH else _until(decided)
+        if decided.action is not Action.FINISH:
+            return _until(decided)
+        self._begun.discard(hotplug.uid)
+        return None
 
     async def _observed(self, hotplug: VolumeHotplug, memory: _Memory) -> World:
         cluster = self.cluster

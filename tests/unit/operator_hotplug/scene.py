@@ -25,7 +25,14 @@ from tests.unit.operator_hotplug.kubevirt import (
     hotpluggable,
 )
 from tests.unit.operator_hotplug.memory_api import MemoryApi, Place
-from tests.unit.operator_hotplug.users import HOTPLUGS, NAMESPACE, Users, entries_of, serials
+from tests.unit.operator_hotplug.users import (
+    HOTPLUGS,
+    NAMESPACE,
+    RESTORED,
+    Users,
+    entries_of,
+    serials,
+)
 
 Object = dict[str, Any]
 _START = dt.datetime(2026, 11, 28, tzinfo=dt.UTC)
@@ -242,14 +249,19 @@ class Scene(Users):
         return status["nodeName"], pods[volume]["attachPodName"]
 
     def names_in_guest(self, machine: str) -> list[str]:
-        """The names of the hot-plugged volumes that an instance has, or still has."""
+        """The names of the hot-plugged volumes that an instance has, or still has, but for those
+        that were restored."""
         key = (GROUP, NAMESPACE, "virtualmachineinstances", machine)
         instance = self.api.objects.get(key, {"spec": {"volumes": []}})
         statuses = instance.get("status", {}).get("volumeStatus", [])
-        return [
-            *(each["name"] for each in instance["spec"]["volumes"] if hotpluggable(each)),
-            *(each["name"] for each in statuses if "hotplugVolume" in each),
+        plugged = [each for each in instance["spec"]["volumes"] if hotpluggable(each)]
+        found = [(each["name"], claim_of(each)) for each in plugged]
+        found += [
+            (each["name"], each["persistentVolumeClaimInfo"]["claimName"])
+            for each in statuses
+            if "hotplugVolume" in each
         ]
+        return [name for name, claim in found if not claim.startswith(RESTORED)]
 
     async def settle(self, machines: list[str], rounds: int = 40) -> None:
         """Everybody works, until nothing changes any more."""

@@ -23,7 +23,7 @@ from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.storage_client.api_server import ApiError
 from tests.unit.operator_hotplug.kubevirt import GROUP, NODE
 from tests.unit.operator_hotplug.scene import Scene
-from tests.unit.operator_hotplug.users import CLAIMS, HOTPLUGS, NAMESPACE, NODES, PARTS
+from tests.unit.operator_hotplug.users import CLAIMS, HOTPLUGS, NAMESPACE, NODES, PARTS, RESTORED
 
 CLAIM_NAMES = ("a", "b")
 MACHINES = ("m1", "m2")
@@ -32,7 +32,8 @@ KINDS = ("hotplugs", "machines", "instances", "kubevirts", "claims", "attachment
 SERIALS = {claim: names.serial(f"0123abcd-{claim}")[:20] for claim in CLAIM_NAMES}
 THEIRS = "theirs"
 
-CHANGES = ("make claim", "delete claim", "make machine", "delete machine", "Always", "Halted")
+STRATEGIES = ("Always", "Halted")
+CHANGES = ("make claim", "delete claim", "make machine", "delete machine", "restore", *STRATEGIES)
 HAPPENINGS = (
     "guest holds or lets go",
     "virt-api goes or comes",
@@ -142,6 +143,10 @@ class Sequences(RuleBasedStateMachine):
                 self.attempt(self.scene.machine(machine))
             case "delete machine":
                 self.attempt(self.scene.api.delete(path))
+            case "restore":
+                self.users_change("Halted", claim, machine)
+                self.kubevirt_works(machine, 2)
+                self.attempt(self.scene.restore(machine, claim))
             case strategy:
                 self.attempt(self.scene.api.merge(path, {"spec": {"runStrategy": strategy}}))
 
@@ -235,7 +240,8 @@ class Sequences(RuleBasedStateMachine):
     @invariant()
     def each_is_attached_once(self) -> None:
         for machine in MACHINES:
-            ours = [each for each in self.scene.entries(machine) if each[1] in SERIALS.values()]
+            serials = [serial for _, serial in self.scene.entries(machine)]
+            ours = [each for each in serials if each in SERIALS.values()]
             assert len(ours) == len(set(ours)), machine
 
     def teardown(self) -> None:
@@ -311,7 +317,9 @@ class Sequences(RuleBasedStateMachine):
                 self.scene.api.objects
             )
             expected |= set() if has_claim else {"ClaimNotFound"}
-            return expected | ({"ClaimInUse"} if set(rivals) - {machine} else set())
+            expected |= {"ClaimInUse"} if set(rivals) - {machine} else set()
+            moved = (f"{RESTORED}{claim}", SERIALS[claim]) in self.scene.entries(machine)
+            return expected | ({"VolumeMoved", "SerialInUse"} if moved else set())
         key = ("/api/v1", NAMESPACE, "persistentvolumeclaims", claim)
         expected |= set() if key in self.scene.api.objects else {"ClaimNotFound"}
         if found["spec"]["runStrategy"] != "Always":
@@ -321,7 +329,8 @@ class Sequences(RuleBasedStateMachine):
 
     def check_no_disk_is_left(self) -> None:
         for machine in MACHINES:
-            ours = [each[0] for each in self.scene.entries(machine) if each[1] in SERIALS.values()]
+            entries = self.scene.entries(machine)
+            ours = [claim for claim, serial in entries if serial == SERIALS.get(claim)]
             in_guest = [
                 name for name in self.scene.names_in_guest(machine) if not name.startswith("theirs")
             ]

@@ -32,6 +32,7 @@ ATTACHMENTS = "/apis/storage.k8s.io/v1/volumeattachments"
 VOLUMES = "/api/v1/persistentvolumes"
 NODES = "/api/v1/nodes"
 EVENTS = f"/api/v1/namespaces/{NAMESPACE}/events"
+RESTORED = "restored-"
 PARTS = ("virt-api", "virt-controller", "virt-handler")
 _PODS = (
     *((part, part, NODE) for part in PARTS),
@@ -106,6 +107,17 @@ class Users:
         options = {"name": name, "disk": disk, "volumeSource": source}
         request = {f"{verb}VolumeOptions": options if verb == "add" else {"name": name}}
         apply_request(found["spec"]["template"]["spec"], request)
+        await self.api.replace(self.virt.path("virtualmachines", machine), found)
+
+    async def restore(self, machine: str, claim: str) -> None:
+        """As a VirtualMachineRestore, which takes machines that are stopped: the volume is of a
+        restored claim, and all else of it stays."""
+        if await self.virt.find("virtualmachineinstances", machine):
+            raise ApiError(HTTPStatus.CONFLICT, "it is not stopped")
+        found = copy.deepcopy(self._machine(machine))
+        for each in found["spec"]["template"]["spec"]["volumes"]:
+            if claim_of(each) == claim and each["name"] == claim:
+                each["persistentVolumeClaim"]["claimName"] = f"{RESTORED}{claim}"
         await self.api.replace(self.virt.path("virtualmachines", machine), found)
 
     async def request(self, machine: str, name: str, claim: str, serial: str) -> None:
