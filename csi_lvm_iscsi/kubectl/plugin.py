@@ -119,6 +119,10 @@ def name_of(tree: Json) -> str:
     return text(tree, "metadata name")
 
 
+def _in_a_line(said: str) -> str:
+    return " ".join(said.split())
+
+
 @dataclass(frozen=True)
 class Kubectl:
     """kubectl, as the user is logged in."""
@@ -140,10 +144,10 @@ class Kubectl:
             raise Failure(f"There is no kubectl on the PATH: install it ({url}).") from None
         except subprocess.TimeoutExpired as expired:
             # Bytes, whatever was asked for (https://github.com/python/cpython/issues/87597).
-            said = " ".join((expired.stderr or b"").decode(errors="replace").split())
+            said = _in_a_line((expired.stderr or b"").decode(errors="replace"))
             late = f"`{shlex.join(argv)}` did not end within {seconds:g} s"
-            late = ": ".join(filter(None, (late, said))).rstrip(".")
-            raise Failure(f"{late}. {_CLUSTER_INFO}.") from None
+            words = ": ".join(filter(None, (late, said))).rstrip(".")
+            raise Failure(f"{words}. {_CLUSTER_INFO}.") from None
         return ran.returncode, ran.stdout, ran.stderr
 
     def ask(self, *arguments: str, stdin: IO[str] | None = None) -> str:
@@ -215,20 +219,20 @@ class Kubectl:
         pipe = subprocess.PIPE
         with subprocess.Popen(argv, stdout=pipe, stderr=pipe, text=True) as process:
             # What is there it tells first. Of what has just gone it would tell nothing, for ever.
-            timer = threading.Timer(min(seconds, _FIRST_SECONDS), process.kill)
-            end = time.monotonic() + seconds
+            first = threading.Timer(_FIRST_SECONDS, process.kill)
+            timer = threading.Timer(seconds, process.kill)
             try:
+                first.start()
                 timer.start()
                 for line in process.stdout or ():
-                    timer.cancel()
-                    timer = threading.Timer(max(0.0, end - time.monotonic()), process.kill)
-                    timer.start()
+                    first.cancel()
                     if line.endswith("\n"):  # else the connection was lost in the midst of it
                         yield json.loads(line)
                 # Who was killed may have left a helper that holds stderr open.
                 ended = process.wait() >= 0
                 complaint = process.stderr.read() if process.stderr and ended else ""
             finally:
+                first.cancel()
                 timer.cancel()
                 process.kill()
         # A connection that was lost is made anew; what the server refused it would refuse again.
@@ -464,10 +468,6 @@ def _shortened(volume: str) -> str:
     return re.sub(r"(pvc-[0-9a-f]{8})-[0-9a-f-]{27}$", r"\1", volume)
 
 
-def _in_a_line(said: str) -> str:
-    return " ".join(said.split())
-
-
 def _print_table(rows: Sequence[Sequence[str]]) -> None:
     rows = [[_in_a_line(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows)]
@@ -489,7 +489,7 @@ def _claims(world: World, asked: argparse.Namespace) -> Iterator[Json]:
         volume = volumes.get(text(claim, "spec volumeName"), {})
         by = text(claim, "metadata annotations volume.kubernetes.io/storage-provisioner")
         ours = DRIVER in (by, text(volume, "spec csi driver"))
-        ours = ours or text(claim, "spec storageClassName") in classes
+        ours |= text(claim, "spec storageClassName") in classes
         shown = ours or _key(claim, name_of(claim)) in plugged
         if name_of(claim) == asked.only if asked.only else shown:
             yield {**claim, "volume": volume}

@@ -178,10 +178,8 @@ def _unless_lost(world: World, decided: Decision) -> Decision:
 
 def _waits_for_a_start(world: World, running: Instance, entry: Volume) -> bool:
     """Whether the machine was edited in a way that KubeVirt does not act on as it runs."""
-    way = ways.way_of(world.kubevirt) if world.kubevirt else None
-    is_edited = way is not ways.Way.DECLARATIVE or not entry.is_hotpluggable
-    is_passed_on = _is_passed_on(running, entry)
-    return is_edited and not is_passed_on and world.given(entry.name) is None
+    is_edited = world.way is not ways.Way.DECLARATIVE or not entry.is_hotpluggable
+    return is_edited and not _is_passed_on(running, entry) and world.given(entry.name) is None
 
 
 def _is_passed_on(running: Instance, entry: Volume) -> bool:

@@ -60,7 +60,7 @@ def _without_machine(world: World) -> Decision:
     """The machine is gone. Its instance goes on where it was deleted without (--cascade=orphan)."""
     if world.running is None or not (world.asked_of_instance or world.left):
         return _unless_late(world, _finished("No machine has a disk of this VolumeHotplug."))
-    if _way(world) is ways.Way.IMPERATIVE:
+    if world.way is ways.Way.IMPERATIVE:
         return _let_go(world)
     message = f"VirtualMachine {world.hotplug.machine} is gone, and its instance runs on."
     return _finished(message, f"{message} Its guest may have the disk until it ends.")
@@ -107,7 +107,7 @@ def _take_out(world: World, name: str) -> Decision:
     if world.removal:
         return _awaited(world, decided)
     # What does not run is only edited, which takes no hot-plugging.
-    if _way(world) is None and world.running:
+    if world.way is None and world.running:
         message = "KubeVirt hot-plugs no volumes as it is set up now, and takes none out."
         if world.kubevirt:
             message += f" {ways.enabling(world.kubevirt)}"
@@ -224,7 +224,7 @@ def _held(world: World, running: Instance, name: str) -> Decision:
         decided = _detaching(world, name, "KubeVirt has not yet taken the volume out of the guest.")
         # With the subresources KubeVirt does not pass an edit of the machine on to its instance.
         refusal = world.refused(Action.REMOVE_FROM_INSTANCE)
-        if _way(world) is ways.Way.IMPERATIVE and (refusal is None or refusal.is_due):
+        if world.way is ways.Way.IMPERATIVE and (refusal is None or refusal.is_due):
             return replace(decided, action=Action.REMOVE_FROM_INSTANCE)
         if found := prechecks.migrating(world):
             return decided.told(Phase.DETACHING, found.reason, found.message)
@@ -252,10 +252,6 @@ def _what_is_left(
         f"{running.node}: kubectl -n {world.hotplug.namespace} describe pod {pod}"
     )
     return Reason.DETACH_FAILING, message
-
-
-def _way(world: World) -> ways.Way | None:
-    return ways.way_of(world.kubevirt) if world.kubevirt else None
 
 
 def is_slow(world: World) -> bool:

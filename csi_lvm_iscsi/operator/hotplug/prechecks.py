@@ -57,7 +57,7 @@ def _of_kubevirt(world: World) -> Iterator[Finding]:
         return
     if world.kubevirt.version is None:
         yield Finding(Reason.KUBEVIRT_UNAVAILABLE, f"KubeVirt: {world.kubevirt.unavailable}.")
-    if ways.way_of(world.kubevirt) is None:
+    if world.way is None:
         yield Finding(
             Reason.HOTPLUG_DISABLED,
             "KubeVirt hot-plugs no volumes as it is set up: " + ways.enabling(world.kubevirt),
@@ -110,7 +110,7 @@ def _of_machine(world: World) -> Iterator[Finding]:
 
 def migrating(world: World) -> Finding | None:
     """That KubeVirt passes no edit of the machine's volumes on to its instance."""
-    is_edited = world.kubevirt and ways.way_of(world.kubevirt) is ways.Way.DECLARATIVE
+    is_edited = world.way is ways.Way.DECLARATIVE
     if not (is_edited and world.machine and world.machine.migrates_volumes):
         return None
     return Finding(
@@ -190,12 +190,10 @@ def _of_instance(world: World) -> Iterator[Finding]:
 def _of_ports(world: World, instance: Instance) -> Iterator[Finding]:
     ports = _PORTS_LARGE if instance.memory_bytes > _LARGE_BYTES else _PORTS
     # What the machine asks for and KubeVirt has not yet passed on takes one in a moment.
-    machine = world.machine
-    asked = (*machine.volumes, *machine.to_add) if machine else ()
     taken = sorted(
         {
             each.name
-            for each in (*instance.volumes, *asked)
+            for each in (*instance.volumes, *world.asked_of_machine)
             if each.is_hotpluggable and each.bus == "virtio" and each.claim != world.hotplug.claim
         }
     )

@@ -45,7 +45,7 @@ class Requests:
             return
         if world.machine is None:
             return
-        is_edited = world.kubevirt is None or ways.way_of(world.kubevirt) is not Way.IMPERATIVE
+        is_edited = world.way is not Way.IMPERATIVE
         match action:
             case Action.ADD if is_edited:
                 await self._patch(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from csi_lvm_iscsi.operator.hotplug import ways
 from csi_lvm_iscsi.operator.hotplug.machines import (
     Instance,
     Request,
@@ -118,6 +119,11 @@ class World:
         return known or (serial_of(self.volume_handle) if self.volume_handle else "")
 
     @property
+    def way(self) -> ways.Way | None:
+        """How KubeVirt is asked; None where there is none, or it hot-plugs no volumes."""
+        return ways.way_of(self.kubevirt) if self.kubevirt else None
+
+    @property
     def began(self) -> dt.datetime | None:
         """When what is waited for now began: its detaching, its making, or, where it was attached
         before, when it was no more."""
@@ -159,8 +165,7 @@ class World:
         instance that has it (pkg/virt-api/rest/volumes.go: verifyVolumeOption); a request for that
         would be tried for ever, and hold up all later ones of the machine
         (pkg/virt-controller/watch/vm/vm.go: handleVolumeRequests)."""
-        volumes = self.running.volumes if self.running else ()
-        found = (each for each in volumes if each.claim == self.hotplug.claim)
+        found = (each for each in self._running_volumes() if each.claim == self.hotplug.claim)
         return next((each for each in found if self.whose(each) is not Whose.OURS), None)
 
     def whose(self, volume: Volume) -> Whose:
@@ -213,11 +218,14 @@ class World:
     def of_same_serial(self) -> Volume | None:
         """A volume of another claim whose disk has our serial number, which is to tell disks apart
         in the guest."""
-        machine, running = self.machine, self.running
-        asked = (*machine.volumes, *machine.to_add) if machine else ()
-        found = (each for each in (*asked, *(running.volumes if running else ())))
-        others = (each for each in found if each.claim != self.hotplug.claim)
+        volumes = (*self.asked_of_machine, *self._running_volumes())
+        others = (each for each in volumes if each.claim != self.hotplug.claim)
         return next((each for each in others if self.serial and each.serial == self.serial), None)
+
+    @property
+    def asked_of_machine(self) -> tuple[Volume, ...]:
+        """All volumes that the machine asks for, or is about to."""
+        return (*self.machine.volumes, *self.machine.to_add) if self.machine else ()
 
     @property
     def moved(self) -> Volume | None:
@@ -230,12 +238,7 @@ class World:
     def asked_of_instance(self) -> Volume | None:
         """Our volume as the instance asks for it."""
         volumes = self.instance.volumes if self.instance else ()
-        ours = (
-            each
-            for each in volumes
-            if each.claim == self.hotplug.claim and self.whose(each) is Whose.OURS
-        )
-        return next(ours, None)
+        return next((each for each in volumes if self._is_ours(each)), None)
 
     @property
     def has_ours(self) -> bool:
@@ -251,8 +254,8 @@ class World:
             return None
         others = {
             each.name
-            for each in (*self._machine_volumes(), *(self.running.volumes if self.running else ()))
-            if each.claim != self.hotplug.claim or self.whose(each) is not Whose.OURS
+            for each in (*self._machine_volumes(), *self._running_volumes())
+            if not self._is_ours(each)
         }
         recorded = self.hotplug.status.get("volumeName", "")
         for each in self.running.statuses if self.running else ():
@@ -287,6 +290,9 @@ class World:
 
     def _requests(self) -> Iterator[Request]:
         yield from self.machine.requests if self.machine else ()
+
+    def _running_volumes(self) -> Iterator[Volume]:
+        yield from self.running.volumes if self.running else ()
 
     def _machine_volumes(self) -> Iterator[Volume]:
         yield from self.machine.volumes if self.machine else ()

@@ -144,13 +144,13 @@ async def test_it_is_added_again_by_the_name_that_the_instance_has(scene: Scene)
     assert (scene.hotplugs(), scene.entries("c2"), scene.guest_has("c2")) == ({}, [], [])
 
 
+# Only so: requests are worked on all the same.
+@pytest.mark.parametrize("scene", [True], indirect=True, ids=["declarative"])
 @pytest.mark.parametrize("is_deleted", [False, True])
 async def test_under_a_migration_strategy_an_edit_is_not_passed_on(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, *, is_deleted: bool
 ) -> None:
     """pkg/storage/hotplug/hotplug.go: HandleDeclarativeVolumes."""
-    if not scene.virt.is_declarative:
-        return  # requests are worked on all the same
     passes_on = scene.virt._pass_on
 
     async def nothing(_machine: Object, _instance: Object | None) -> None:
