@@ -43,6 +43,9 @@ def driver(lab: Lab, call: Callable[[str, str, str], str]) -> Iterator[Driver]:
     """The driver, with nothing left of its work when the test ends."""
     driver = Driver(lab, call)
     yield driver
+    for host in lab.hosts.values():  # one that failed may have left its partition
+        if host.partitioned:
+            host.heal()
     try:
         left = leftovers(lab)
     except LabError as error:

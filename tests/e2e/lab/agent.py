@@ -26,6 +26,7 @@ SERVICES = Path("/run/lab/services")
 """Where host.sh keeps one file per service: its process id and how often it was restarted."""
 
 CONNECT_TIMEOUT = 2.0
+END_TIMEOUT = 10.0
 UNIX_FLAGS, UNIX_PATH = 3, 7  # columns of /proc/net/unix (net/unix/af_unix.c, unix_seq_show)
 LISTENS = "00010000"  # __SO_ACCEPTCON
 
@@ -243,18 +244,33 @@ def copy(source: socket.socket, sink: socket.socket) -> None:
         sink.shutdown(socket.SHUT_WR)
 
 
+def serve_and_close(connection: socket.socket, serve: Callable[[socket.socket], None]) -> None:
+    """Serve a connection to its end."""
+    with connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        serve(connection)
+        end(connection)
+
+
+def end(connection: socket.socket) -> None:
+    """End a connection when the client has all that was sent to it.
+
+    Closed while input is unread, it would be reset, and what the client has not got yet would be
+    lost (tcp(7); net/ipv4/tcp.c, __tcp_close).
+    """
+    with contextlib.suppress(OSError):
+        connection.settimeout(END_TIMEOUT)
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(framing.CHUNK):
+            pass
+
+
 def listen(address: str, port: int, serve: Callable[[socket.socket], None]) -> None:
     """Serve each connection to `address`:`port` in a thread of its own, for ever."""
-
-    def serve_and_close(connection: socket.socket) -> None:
-        with connection:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            serve(connection)
-
     listener = socket.create_server((address, port), backlog=128)
     while True:
         connection, _ = listener.accept()
-        threading.Thread(target=serve_and_close, args=(connection,), daemon=True).start()
+        threading.Thread(target=serve_and_close, args=(connection, serve), daemon=True).start()
 
 
 def main(address: str) -> None:

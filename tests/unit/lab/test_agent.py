@@ -1,4 +1,4 @@
-"""The agent and its client, talking over a socket pair instead of a lab's network."""
+"""The agent and its client, talking over loopback instead of a lab's network."""
 
 import io
 import os
@@ -15,14 +15,15 @@ from tests.e2e.lab.errors import HostGone
 from tests.e2e.lab.remote import Command, ask
 
 
-def connected_agent() -> socket.socket:
-    client, server = socket.socketpair()
-
-    def serve() -> None:
-        with server:
-            agent.serve_request(server)
-
-    threading.Thread(target=serve, daemon=True).start()
+def connected_agent(receive_buffer: int | None = None) -> socket.socket:
+    client = socket.socket()
+    if receive_buffer:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client.connect(listener.getsockname())
+        server, _ = listener.accept()
+    serving = (server, agent.serve_request)
+    threading.Thread(target=agent.serve_and_close, args=serving, daemon=True).start()
     return client
 
 
@@ -66,6 +67,14 @@ def test_arguments_need_not_be_text() -> None:
 
 def test_unread_input_does_no_harm() -> None:
     assert start("true", stdin=bytes(5_000_000)).wait(10).status == 0
+
+
+def test_unread_input_costs_no_output() -> None:
+    """A connection that is closed with unread input is reset, with all that is on its way."""
+    connection = connected_agent(receive_buffer=4096)
+    argv = ("head", "-c", "300000", "/dev/zero")
+    command = Command(connection, os.getpid(), argv, stdin=io.BytesIO(bytes(5_000_000)))
+    assert len(command.wait(30).stdout) == 300000
 
 
 def test_signal_is_a_negative_status() -> None:
