@@ -14,6 +14,7 @@ from csi_lvm_iscsi.model.in_flight import InFlight
 from csi_lvm_iscsi.storage.exports import Exports
 from csi_lvm_iscsi.storage.metrics import UpkeepState
 from csi_lvm_iscsi.storage.publications import Publications
+from csi_lvm_iscsi.storage.tgt.silence import limit_silence
 from csi_lvm_iscsi.storage.tgt.version import RunningVersion
 
 _log = structlog.get_logger()
@@ -95,6 +96,7 @@ class Upkeep:
                 while not ended.is_set():
                     await _unless(ended, self._compare())
                     if not ended.is_set():
+                        _limit_silence(pid, descriptor)
                         self._ready.set()
                     await _unless(ended, asyncio.sleep(_INTERVAL_SECONDS))
             _log.warning("tgtd ended: exports are rebuilt when it is back")
@@ -198,6 +200,17 @@ class Upkeep:
             self.state.tgtd_runs = False
             loop.remove_reader(descriptor)
             os.close(descriptor)
+
+
+def _limit_silence(pid: int, descriptor: int) -> None:
+    try:
+        limit_silence(pid, descriptor)
+    except OSError as error:
+        _log.warning(
+            "a node that vanishes while it reads may hold up all volumes of this host for a "
+            "quarter of an hour: tgtd's connections cannot be limited",
+            error=str(error),
+        )
 
 
 async def _unless(ended: asyncio.Event, work: Awaitable[None]) -> None:

@@ -1,11 +1,13 @@
 """Fencing: a node that lost a volume never writes to it again, whatever state it is in."""
 
+import contextlib
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.e2e.driver import MIB, RETRY_PAUSE, Driver, checksum, write_pattern
+from tests.e2e.driver import MIB, RETRY_PAUSE, Driver, Volume, checksum, write_pattern
 from tests.e2e.lab.host import Host
 from tests.e2e.lab.lab import Lab
 from tests.e2e.test_recovery import storage_of
@@ -79,11 +81,7 @@ def test_a_peer_that_vanished_while_reading_is_fenced(
     volume = driver.create(name(), size=256 * MIB)
     driver.attach(volume, "compute-1")
     write_pattern(a, volume, "much to read", mib=200)
-    reading = (
-        f"fio --name=read --filename={volume.data_path} --direct=1 --rw=read --bs=1M "
-        "--iodepth=16 --ioengine=libaio --time_based --runtime=300 --size=200M"
-    )
-    reader = a.start("sh", "-c", reading)
+    reader = a.start("sh", "-c", reading(volume, 300))
     wait_until_read(lab, "compute-1")
     a.partition()
     driver.unpublish(volume, "compute-1")
@@ -95,6 +93,57 @@ def test_a_peer_that_vanished_while_reading_is_fenced(
     assert reader.wait(60).status != 0, "the reader still reads through the old session"
     driver.detach(volume, "compute-1")
     driver.delete(volume)
+
+
+def test_a_reader_that_vanished_in_the_middle_of_an_answer_holds_nobody_up(
+    lab: Lab, driver: Driver, name: Callable[[], str]
+) -> None:
+    """tgtd before 1.0.89 does nothing but write to it, over and over, until TCP gives it up."""
+    volumes = [driver.create(name(), size=64 * MIB) for _ in range(4)]
+    on_one = [each for each in volumes if storage_of(lab, each).name == "storage-1"]
+    vanishing, other = on_one[:2]
+    with small_send_buffers(lab.host("storage-1")):
+        driver.attach(vanishing, "compute-1")
+        driver.attach(other, "compute-2")
+        reader = lab.host("compute-1").start("sh", "-c", reading(vanishing, 25))
+        wait_until_read(lab, "compute-1")
+        beside = lab.host("compute-2").start("sh", "-c", reading(other, 15))
+        lab.host("compute-1").partition()
+        longest = longest_answer(beside.wait(90).check().text)
+        lab.host("compute-1").heal()
+    assert longest < 10, f"a read of another node took {longest:.1f} s"
+    reader.wait(120).check()
+    driver.detach(vanishing, "compute-1")
+    driver.detach(other, "compute-2")
+    for volume in volumes:
+        driver.delete(volume)
+
+
+@contextlib.contextmanager
+def small_send_buffers(storage: Host) -> Iterator[None]:
+    """What a connection has that was slow: no room for a whole answer, which tgtd writes in
+    parts."""
+    limits = "/proc/sys/net/ipv4/tcp_wmem"
+    before = storage.read(limits)
+    storage.exec("sh", "-c", f"echo 4096 16384 65536 >{limits}").check()
+    try:
+        yield
+    finally:
+        storage.exec("sh", "-c", f"cat >{limits}", input=before).check()
+
+
+def reading(volume: Volume, seconds: int) -> str:
+    """A command that reads a volume all the time, a MiB at once."""
+    return (
+        f"fio --name=read --filename={volume.data_path} --direct=1 --rw=read --bs=1M --iodepth=16 "
+        f"--ioengine=libaio --time_based --runtime={seconds} --size=32M --output-format=json"
+    )
+
+
+def longest_answer(report: str) -> float:
+    """The longest that a read took, in seconds, of a report of fio's."""
+    nanoseconds: int = json.loads(report)["jobs"][0]["read"]["clat_ns"]["max"]
+    return nanoseconds / 1e9
 
 
 def wait_for_log(host: Host, service: str, text: str, since: int, seconds: float = 60) -> None:

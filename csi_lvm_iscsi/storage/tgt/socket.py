@@ -119,9 +119,10 @@ class ManagementSocket:
             async with asyncio.timeout(_SECONDS), self._turns:
                 code, text = await self._exchange(request)
         except (OSError, EOFError, TimeoutError) as error:
+            reason = str(error) or "no answer in time"
             raise Unavailable(
-                f"tgtd does not answer on {self._path} ({error or 'no answer in time'}): see that "
-                "it is running on the storage host, then call again."
+                f"tgtd does not answer on {self._path} ({reason}): see that it is running on the "
+                "storage host, then call again."
             ) from error
         if code:
             raise TgtError(f"{op.name} {mode.name}", code)

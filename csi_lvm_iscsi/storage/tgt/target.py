@@ -13,8 +13,9 @@ VENDOR = "CSILVM"
 PRODUCT = "VOLUME"
 
 # tgtd asks each initiator for a sign of life this often, and closes the connection when more than
-# _NOP_COUNT went unanswered. Without it a peer that vanished while reading stays connected until
-# TCP gives up, after a quarter of an hour (usr/iscsi/iscsi_tcp.c, iscsi_tcp_nop_work_handler).
+# _NOP_COUNT went unanswered (usr/iscsi/iscsi_tcp.c, iscsi_tcp_nop_work_handler): a node that hangs
+# though its kernel acknowledges what it gets; and every one that vanished, where `silence` cannot
+# see to that.
 NOP_SECONDS = 5
 _NOP_COUNT = 2
 

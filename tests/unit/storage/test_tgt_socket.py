@@ -8,6 +8,10 @@ import struct
 import threading
 from pathlib import Path
 
+import pytest
+
+from csi_lvm_iscsi.model.errors import Unavailable
+from csi_lvm_iscsi.storage.tgt import socket as tgt_socket
 from csi_lvm_iscsi.storage.tgt.socket import ManagementSocket, Mode, Op
 
 BACKLOG = 32  # usr/mgmt.c, ipc_init
@@ -63,3 +67,14 @@ async def test_no_connection_ends_before_its_request_is_whole(tmp_path: Path) ->
                     received.append(len(connection.recv(2 * REQUEST_BYTES)))
     assert len(received) > 1
     assert set(received) == {REQUEST_BYTES}
+
+
+async def test_a_tgtd_that_hangs_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tgt_socket, "_SECONDS", 0.05)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        listener.listen(BACKLOG)
+        with pytest.raises(Unavailable, match="no answer in time"):
+            await ManagementSocket(tmp_path / "socket").request(Mode.TARGET, Op.SHOW)

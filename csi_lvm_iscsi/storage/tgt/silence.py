@@ -1,0 +1,65 @@
+"""How long tgtd's connections outlive a node that no longer answers.
+
+One thread of tgtd serves all volumes, and before 1.0.89 it does nothing else while an answer does
+not fit into a connection's send buffer: it writes again and again (usr/iscsi/iscsid.c, do_send;
+fujita/tgt 4fcb60f). Where the node has vanished in that moment, no volume of the storage host
+answers until TCP gives the connection up, after a quarter of an hour. tgtd has no option for it,
+so the limit is set on its sockets from outside.
+"""
+
+import contextlib
+import ctypes
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+SILENCE_SECONDS = 5
+"""Shorter than a node's ping takes to be missed (10 s): other nodes' sessions stay."""
+
+_PIDFD_GETFD = 438  # the same on every architecture: include/uapi/asm-generic/unistd.h
+
+
+def limit_silence(pid: int, pidfd: int) -> None:
+    """Let the process's TCP connections end when what they sent was not acknowledged for
+    SILENCE_SECONDS. Those that are accepted later inherit it of their listener.
+
+    tcp(7), TCP_USER_TIMEOUT; pidfd_getfd(2), which is of Linux 5.6 and needs CAP_SYS_PTRACE.
+    Raises OSError.
+    """
+    with _whatever_ends_meanwhile():
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            with _whatever_ends_meanwhile():
+                if str(entry.readlink()).startswith("socket:"):
+                    _limit(_duplicate(pidfd, int(entry.name)))
+
+
+@contextlib.contextmanager
+def _whatever_ends_meanwhile() -> Iterator[None]:
+    """What the process closes while we look needs no limit, nor does a process that ends."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.EBADF, errno.ESRCH):
+            raise
+
+
+def _limit(descriptor: int) -> None:
+    with socket.socket(fileno=descriptor) as connection:
+        internet = connection.family in (socket.AF_INET, socket.AF_INET6)
+        if internet and connection.type == socket.SOCK_STREAM:
+            milliseconds = SILENCE_SECONDS * 1000
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+
+
+def _duplicate(pidfd: int, descriptor: int) -> int:
+    """A descriptor of ours for a file that another process has open."""
+    duplicate: int = _libc.syscall(_PIDFD_GETFD, pidfd, descriptor, 0)
+    if duplicate < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return duplicate
+
+
+_libc = ctypes.CDLL(None, use_errno=True)

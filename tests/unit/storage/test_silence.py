@@ -1,0 +1,77 @@
+"""TCP_USER_TIMEOUT on the sockets of another process."""
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from csi_lvm_iscsi.storage.tgt import silence
+from csi_lvm_iscsi.storage.tgt.silence import SILENCE_SECONDS, limit_silence
+
+# Listens as tgtd does, and tells of its listener, of a connection that was there before, and of one
+# that came later, how long they wait. With descriptors of other kinds, which are passed over.
+SERVER = """
+import socket
+listener = socket.create_server(("127.0.0.1", 0))
+others = [socket.socketpair(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM), open("/dev/null")]
+def accepted():
+    return socket.create_connection(listener.getsockname()), listener.accept()[0]
+early = accepted()
+print("ready", flush=True)
+input()
+late = accepted()
+for each in (listener, early[1], late[1]):
+    print(each.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT), flush=True)
+"""
+
+
+@pytest.fixture
+def server() -> Iterator[subprocess.Popen[str]]:
+    argv = [sys.executable, "-c", SERVER]
+    with subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        yield process
+        process.kill()
+
+
+def test_a_process_gets_the_limit_for_its_connections_and_later_ones(
+    server: subprocess.Popen[str],
+) -> None:
+    pidfd = os.pidfd_open(server.pid)
+    limit_silence(server.pid, pidfd)
+    os.close(pidfd)
+    told, _ = server.communicate("go on\n", timeout=10)
+    assert told.split() == [str(SILENCE_SECONDS * 1000)] * 3
+
+
+def test_a_process_that_has_ended_is_no_error(server: subprocess.Popen[str]) -> None:
+    pidfd = os.pidfd_open(server.pid)
+    server.kill()
+    server.wait()
+    proc = Path("/proc") / str(server.pid)
+    assert not proc.exists()
+    limit_silence(server.pid, pidfd)
+    os.close(pidfd)
+
+
+def test_what_is_closed_meanwhile_is_passed_over_and_other_errors_are_not(
+    server: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(number: int) -> None:
+        def duplicate(*_: int) -> int:
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(silence, "_duplicate", duplicate)
+
+    fail(errno.EBADF)
+    limit_silence(server.pid, 0)
+    fail(errno.EPERM)
+    with pytest.raises(PermissionError):
+        limit_silence(server.pid, 0)
