@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from csi_lvm_iscsi.operator.hotplug.objects import serial_of
+from csi_lvm_iscsi.model.names import DRIVER
+from csi_lvm_iscsi.operator.hotplug.objects import SELECTED_NODE, serial_of
 from tests.chart import cluster
 from tests.chart.virtual_machines import (
+    CLAIMS,
     HOTPLUGS,
     KUBEVIRTS,
     NODE_PATH,
@@ -22,6 +24,7 @@ from tests.chart.virtual_machines import (
 from tests.unit.operator_hotplug.kubevirt import NODE, apply_request
 
 _MACHINE = "rights"
+_CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
 _ATTACHMENTS = "/apis/storage.k8s.io/v1/volumeattachments"
 
 
@@ -31,6 +34,7 @@ async def use(installed: cluster.Cluster, admin: Admin) -> None:
     async with kubevirt_in(installed, admin), scene(admin, (_MACHINE,)) as machines:
         await _of_a_guest_that_holds(admin, machines)
         await _of_a_claim_in_use(admin, machines)
+        await _of_a_claim_without_a_volume(admin, machines)
         gates = {"configuration": {"developerConfiguration": {"featureGates": ["HotplugVolumes"]}}}
         await admin.merge(f"{KUBEVIRTS}/kubevirt", {"spec": gates})
         machines.virt.is_declarative = False
@@ -70,6 +74,28 @@ async def _of_a_claim_in_use(admin: Admin, machines: Machines) -> None:
     await admin.delete(f"{HOTPLUGS}/used")
     await admin.delete(f"{_ATTACHMENTS}/used")
     await admin.delete(f"{pods}/user")
+
+
+async def _of_a_claim_without_a_volume(admin: Admin, machines: Machines) -> None:
+    late = {
+        "metadata": {"name": "late"},
+        "provisioner": DRIVER,
+        "volumeBindingMode": "WaitForFirstConsumer",
+    }
+    await admin.create(_CLASSES, late)
+    spec = {
+        "storageClassName": "late",
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": "64Mi"}},
+    }
+    await admin.create(CLAIMS, {"metadata": {"name": "unused"}, "spec": spec})
+    await make_hotplug(admin, "unused", _MACHINE)
+    await until(lambda: f"for node {NODE}" in machines.message("unused"))
+    claim = await admin.get(f"{CLAIMS}/unused")
+    assert claim["metadata"]["annotations"][SELECTED_NODE] == NODE
+    await admin.delete(f"{HOTPLUGS}/unused")
+    await admin.delete(f"{CLAIMS}/unused")
+    await admin.delete(f"{_CLASSES}/late")
 
 
 async def _of_subresources(admin: Admin, machines: Machines) -> None:

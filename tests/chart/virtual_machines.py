@@ -32,7 +32,7 @@ _PAUSE_SECONDS = 0.1
 KUBEVIRTS = f"{GROUP}/namespaces/{NAMESPACE}/kubevirts"
 NODES = "/api/v1/nodes"
 NODE_PATH = f"{NODES}/{NODE}"
-_CLAIMS = f"/api/v1/namespaces/{NAMESPACE}/persistentvolumeclaims"
+CLAIMS = f"/api/v1/namespaces/{NAMESPACE}/persistentvolumeclaims"
 HOTPLUGS = f"/apis/{objects.API_VERSION}/namespaces/{NAMESPACE}/{objects.PLURAL}"
 CRDS = [
     {
@@ -206,8 +206,8 @@ async def make_claim(api: Admin, name: str) -> None:
     metadata = {"name": f"pv-{name}"}
     await api.create("/api/v1/persistentvolumes", {"metadata": metadata, "spec": volume})
     made = {"metadata": {"name": name}, "spec": {**spec, "volumeName": f"pv-{name}"}}
-    claim = await api.create(_CLAIMS, made)
-    await api.replace(f"{_CLAIMS}/{name}/status", {**claim, "status": {"phase": "Bound"}})
+    claim = await api.create(CLAIMS, made)
+    await api.replace(f"{CLAIMS}/{name}/status", {**claim, "status": {"phase": "Bound"}})
 
 
 async def make_hotplug(api: Admin, claim: str, machine: str) -> float:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from csi_lvm_iscsi.operator.hotplug import prechecks, quotes, ways
+from csi_lvm_iscsi.operator.hotplug import prechecks, quotes, unbound, ways
 from csi_lvm_iscsi.operator.hotplug.decision import Condition, Decision, where
 from csi_lvm_iscsi.operator.hotplug.machines import Instance, Volume
 from csi_lvm_iscsi.operator.hotplug.reasons import Phase, Reason
@@ -31,7 +31,8 @@ def _decide(world: World) -> Decision:
         # Another's request for the same claim is waited for, too: its entry then tells whose it is.
         return _with_checks(world, _requested(world, world.addition.name))
     if found := prechecks.first(world):
-        return _held_up(world, found)
+        decided = _held_up(world, found)
+        return _with_node(world, decided) if found.reason is Reason.CLAIM_NOT_BOUND else decided
     return _passed(_ask(world))
 
 
@@ -46,6 +47,16 @@ def _held_up(world: World, found: prechecks.Finding) -> Decision:
         volume_name=world.moved.name if world.moved else "",
         conditions=(_unmet(found),),
     )
+
+
+def _with_node(world: World, decided: Decision) -> Decision:
+    """The same of a claim without a volume: with that made for the node of the machine, where
+    that is for us to say."""
+    if not unbound.node_to_choose(world):
+        return decided
+    decided = replace(decided, action=Action.CHOOSE_NODE)
+    refusal = world.refused(Action.CHOOSE_NODE)
+    return refused(decided, refusal) if refusal else decided
 
 
 def _with_checks(world: World, decided: Decision) -> Decision:

@@ -8,6 +8,7 @@ from csi_lvm_iscsi.operator.hotplug.machines import Instance, VirtualMachine
 from csi_lvm_iscsi.operator.hotplug.objects import (
     Claim,
     KubeVirt,
+    StorageClass,
     VolumeAttachment,
     VolumeHotplug,
 )
@@ -42,6 +43,9 @@ class Cluster:
             VolumeAttachment.of,
             self._attachments_changed,
         )
+        self.classes = Watched(
+            api, "/apis/storage.k8s.io/v1/storageclasses", StorageClass.of, self._all_changed
+        )
 
     async def follow(self) -> None:
         """Keep up with changes, for ever."""
@@ -68,6 +72,7 @@ class Cluster:
         | Watched[KubeVirt]
         | Watched[Claim]
         | Watched[VolumeAttachment]
+        | Watched[StorageClass]
     ]:
         return (
             self.hotplugs,
@@ -76,6 +81,7 @@ class Cluster:
             self.kubevirts,
             self.claims,
             self.attachments,
+            self.classes,
         )
 
     def kubevirt(self) -> KubeVirt | None:
@@ -133,7 +139,7 @@ class Cluster:
         claims = self.claims.objects.values()
         self._claims_changed([each for each in claims if each.volume in volumes])
 
-    def _all_changed(self, _: Sequence[KubeVirt]) -> None:
+    def _all_changed(self, _: Sequence[KubeVirt | StorageClass]) -> None:
         self._tell(list(self.hotplugs.objects))
 
     def _tell(self, keys: Iterable[str]) -> None:

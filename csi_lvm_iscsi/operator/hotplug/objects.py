@@ -14,6 +14,10 @@ PLURAL = "volumehotplugs"
 PATH = f"/apis/{API_VERSION}/{PLURAL}"
 FINALIZER = f"{names.DRIVER}/hotplug"
 _NEWEST = (99, 0)
+SELECTED_NODE = "volume.kubernetes.io/selected-node"
+"""On a claim: the node for which its volume is to be made. The scheduler writes it for a pod
+(pkg/controller/volume/persistentvolume/storagehelpers/util.go in k8s.io/component-helpers)."""
+
 SERIAL_LENGTH = 20
 """What virtio-blk and KubeVirt have room for."""
 
@@ -113,12 +117,16 @@ class Claim:
 
     key: str
     uid: str
+    version: str
     phase: str
     volume: str
     """Its PersistentVolume; empty where there is none yet."""
 
     access_modes: frozenset[str]
     storage_class: str
+    selected_node: str
+    """Where it waits for its first user: the node that was chosen; empty before."""
+
     deleted: bool
     """Whether it is being deleted, which waits for its users."""
 
@@ -129,10 +137,12 @@ class Claim:
         return cls(
             key=key_of(found),
             uid=found["metadata"].get("uid", ""),
+            version=found["metadata"].get("resourceVersion", ""),
             phase=status.get("phase", ""),
             volume=spec.get("volumeName", ""),
             access_modes=frozenset(status.get("accessModes") or spec.get("accessModes") or ()),
             storage_class=spec.get("storageClassName") or "",
+            selected_node=found["metadata"].get("annotations", {}).get(SELECTED_NODE, ""),
             deleted="deletionTimestamp" in found["metadata"],
         )
 
@@ -151,6 +161,27 @@ class Claim:
     def is_for_many(self, *, read_only: bool) -> bool:
         """Whether several nodes may have it at once."""
         return self.is_shared or (read_only and "ReadOnlyMany" in self.access_modes)
+
+
+@dataclass(frozen=True, slots=True)
+class StorageClass:
+    """A StorageClass."""
+
+    key: str
+    is_ours: bool
+    """Whether this driver makes its volumes."""
+
+    waits_for_user: bool
+    """Whether a volume is made when it is known on which node it is used first."""
+
+    @classmethod
+    def of(cls, found: Object) -> "StorageClass":
+        """Read an object."""
+        return cls(
+            key=key_of(found),
+            is_ours=found.get("provisioner") == names.DRIVER,
+            waits_for_user=found.get("volumeBindingMode") == "WaitForFirstConsumer",
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from csi_lvm_iscsi.operator.hotplug import quotes, ways
+from csi_lvm_iscsi.operator.hotplug import quotes, unbound, ways
 from csi_lvm_iscsi.operator.hotplug.machines import Instance
 from csi_lvm_iscsi.operator.hotplug.reasons import Phase, Reason
 from csi_lvm_iscsi.operator.hotplug.world import World
@@ -134,17 +134,10 @@ def _of_claim(world: World) -> Iterator[Finding]:
         yield Finding(
             Reason.CLAIM_NOT_BOUND,
             f"PersistentVolumeClaim {name} has no volume yet (it is {claim.phase or 'new'}). "
-            + (quotes.newest(world.told) or _unbound(claim.storage_class)),
+            + (quotes.newest(world.told) or unbound.waits_for(world, claim)),
         )
     if not claim.is_for_many(read_only=world.hotplug.read_only):
         yield from _in_use(world)
-
-
-def _unbound(storage_class: str) -> str:
-    return (
-        f"See `kubectl get storageclass {storage_class}`: with volumeBindingMode "
-        "WaitForFirstConsumer it waits for a pod, and KubeVirt makes none before it is bound."
-    )
 
 
 def _in_use(world: World) -> Iterator[Finding]:

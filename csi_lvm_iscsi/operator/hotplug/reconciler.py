@@ -123,7 +123,10 @@ class Reconciler:
         # Of now, and not awaited until it is begun: another may have come meanwhile.
         world = replace(world, older=self.cluster.older(hotplug, self._begun))
         decided = rules.decide(world)
-        if decided.action is Action.ADD:
+        if decided.action is Action.CHOOSE_NODE:
+            world = await self._inquiries.rivals(world)
+            decided = rules.decide(world)
+        elif decided.action is Action.ADD:
             self._begun.add(hotplug.uid)
             world = await self._inquiries.rivals(world)
             decided = rules.decide(world)
@@ -167,6 +170,7 @@ class Reconciler:
             machine=machine,
             instance=cluster.instances.objects.get(key(hotplug.namespace, hotplug.machine)),
             claim=claim,
+            storage_class=cluster.classes.objects.get(claim.storage_class) if claim else None,
             attachments=cluster.attachments_of(claim),
             volume_handle=memory.handle[1],
             told=memory.told,

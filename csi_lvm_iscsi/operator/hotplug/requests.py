@@ -1,9 +1,9 @@
-"""Asks KubeVirt for what was decided."""
+"""Asks for what was decided: KubeVirt, and for a volume where there is none yet."""
 
 from http import HTTPStatus
 
 from csi_lvm_iscsi.model.errors import Unavailable
-from csi_lvm_iscsi.operator.hotplug import ways
+from csi_lvm_iscsi.operator.hotplug import objects, unbound, ways
 from csi_lvm_iscsi.operator.hotplug.decision import Decision
 from csi_lvm_iscsi.operator.hotplug.inquiries import Inquiries
 from csi_lvm_iscsi.operator.hotplug.ways import Way
@@ -14,7 +14,7 @@ _VIRTUAL_MACHINES = "/apis/kubevirt.io/v1"
 
 
 class Requests:
-    """Requests to KubeVirt."""
+    """Requests to KubeVirt, or to who makes volumes."""
 
     def __init__(self, api: ApiServer, inquiries: Inquiries) -> None:
         self._api = api
@@ -31,15 +31,19 @@ class Requests:
             if await self._is_overtaken(world, error):
                 return None
             is_away = error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+            is_for_kubevirt = action is not Action.CHOOSE_NODE
             return Refusal(
                 action,
-                f"KubeVirt did not do it. {error}",
+                f"KubeVirt did not do it. {error}" if is_for_kubevirt else str(error),
                 is_away=is_away,
                 is_unanswered=_is_from_between(error),
             )
         return None
 
     async def _make(self, world: World, name: str, action: Action) -> None:
+        if action is Action.CHOOSE_NODE:
+            await self._choose_node(world)
+            return
         if action is Action.REMOVE_FROM_INSTANCE:
             await self._remove(world, name, of_instance=True)
             return
@@ -58,6 +62,19 @@ class Requests:
                 await self._patch(world, ways.removing(world.machine, name))
             case Action.REMOVE:
                 await self._remove(world, name, of_instance=False)
+
+    async def _choose_node(self, world: World) -> None:
+        """Let the claim's volume be made as the scheduler does it: kube-controller-manager then
+        passes the claim on to the provisioner."""
+        if world.claim is None:
+            return
+        metadata = {
+            "resourceVersion": world.claim.version,
+            "annotations": {objects.SELECTED_NODE: unbound.node_to_choose(world)},
+        }
+        namespace, name = world.hotplug.namespace, world.hotplug.claim
+        path = f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/{name}"
+        await self._api.merge(path, {"metadata": metadata})
 
     async def _patch(self, world: World, operations: list[Object]) -> None:
         namespace, name = world.hotplug.namespace, world.hotplug.machine

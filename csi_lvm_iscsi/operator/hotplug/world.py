@@ -19,6 +19,7 @@ from csi_lvm_iscsi.operator.hotplug.objects import (
     Claim,
     KubeVirt,
     Outage,
+    StorageClass,
     Told,
     VolumeAttachment,
     VolumeHotplug,
@@ -43,6 +44,9 @@ class Whose(Enum):
 class Action(Enum):
     """What is to be done."""
 
+    CHOOSE_NODE = auto()
+    """Have the claim's volume made for the node of the machine."""
+
     ADD = auto()
     """Ask KubeVirt to add the volume to the machine."""
 
@@ -58,7 +62,7 @@ class Action(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """That KubeVirt did not do what it was asked."""
+    """That what was asked for was not done: by KubeVirt, but for CHOOSE_NODE."""
 
     of: Action
     message: str
@@ -85,6 +89,9 @@ class World:
     machine: VirtualMachine | None = None
     instance: Instance | None = None
     claim: Claim | None = None
+    storage_class: StorageClass | None = None
+    """The claim's."""
+
     attachments: tuple[VolumeAttachment, ...] = ()
     """Those of the claim's volume."""
 

@@ -9,7 +9,7 @@ from statistics import median
 
 import pytest
 
-from tests.e2e.kubernetes.manifests import DEVICE, claim, pod
+from tests.e2e.kubernetes.manifests import DEVICE, claim, pod, storage_class
 from tests.e2e.kubernetes.user import User, until
 from tests.e2e.kubevirt.hotplugs import attached, detach, message, reason
 from tests.e2e.kubevirt.machine import PATIENCE, VirtualMachine
@@ -175,6 +175,19 @@ def test_where_kubevirt_acts_on_edits_of_the_machine(user: User, c2: VirtualMach
     lvmiscsi(user, "detach", "edited", "--vm", "c2", *WAIT)
     assert c2.hear("is gone") == ["sda is gone"]
     user.delete("pvc/edited")
+
+
+def test_a_claim_that_waits_for_its_first_user_is_made_for_the_machine(
+    user: User, c2: VirtualMachine
+) -> None:
+    late = storage_class(f"late-{user.namespace}", {"provisioner": "thin"}, late=True)
+    user.apply(late, claim("unused", block=True, storage_class=late["metadata"]["name"]))
+    lvmiscsi(user, "attach", "unused", "--vm", "c2", *WAIT)
+    assert c2.hear("block 1 ")[0].startswith("sda appeared: 64 MiB")
+    annotations = user.get("pvc/unused")["metadata"]["annotations"]
+    assert annotations["volume.kubernetes.io/selected-node"] == "compute-1"
+    detach(user, c2, "unused")
+    user.delete(f"storageclass/{late['metadata']['name']}")
 
 
 def test_doctor_asks_all_roles_and_finds_that_the_hosts_are_clones(user: User) -> None:

@@ -49,6 +49,9 @@ class Scene(Users):
         self.api.subresource = self._subresource
         self.api.before_patch = self._before_patch
         self.virt_api_is_away = False
+        self.provisions = False
+        """Whether volumes are made while all work."""
+
         self.late_by: float | None = None
         """After so many seconds the operator's next request to add a volume is done, unanswered."""
 
@@ -140,6 +143,7 @@ class Scene(Users):
             "kubevirts",
             "claims",
             "attachments",
+            "classes",
         ):
             await getattr(cluster, kind)._list()
 
@@ -272,6 +276,8 @@ class Scene(Users):
             for machine in machines:
                 await self.virt.control(machine)
                 await self.virt.handle(machine)
+            if self.provisions:
+                await self.provision()
             await self.passes(3)
 
 

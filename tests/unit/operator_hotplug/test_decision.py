@@ -183,7 +183,12 @@ ELSEWHERE = (VolumeAttachment.of(attachment("pv-data", "node-2")),)
         ),
         ({"claim": None}, "Pending", "ClaimNotFound", "PersistentVolumeClaim data is not there"),
         ({"claim": claim(deletionTimestamp="x")}, "Pending", "ClaimNotFound", "being deleted"),
-        ({"claim": claim(phase="Pending")}, "Pending", "ClaimNotBound", "WaitForFirstConsumer"),
+        (
+            {"claim": claim(phase="Pending")},
+            "Pending",
+            "ClaimNotBound",
+            "kubectl describe pvc data",
+        ),
         (
             {"claim": claim(phase="Pending"), "told": (Told("claim", "no room", NOW),)},
             "Pending",

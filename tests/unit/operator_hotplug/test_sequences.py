@@ -28,12 +28,20 @@ from tests.unit.operator_hotplug.users import CLAIMS, HOTPLUGS, NAMESPACE, NODES
 CLAIM_NAMES = ("a", "b")
 MACHINES = ("m1", "m2")
 HOTPLUG_NAMES = ("h1", "h2", "h3")
-KINDS = ("hotplugs", "machines", "instances", "kubevirts", "claims", "attachments")
+KINDS = ("hotplugs", "machines", "instances", "kubevirts", "claims", "attachments", "classes")
 SERIALS = {claim: names.serial(f"0123abcd-{claim}")[:20] for claim in CLAIM_NAMES}
 THEIRS = "theirs"
 
 STRATEGIES = ("Always", "Halted")
-CHANGES = ("make claim", "delete claim", "make machine", "delete machine", "restore", *STRATEGIES)
+CHANGES = (
+    "make claim",
+    "make claim that waits for its user",
+    "delete claim",
+    "make machine",
+    "delete machine",
+    "restore",
+    *STRATEGIES,
+)
 HAPPENINGS = (
     "guest holds or lets go",
     "virt-api goes or comes",
@@ -88,8 +96,10 @@ class Sequences(RuleBasedStateMachine):
     def begin(self) -> None:
         gate = "DeclarativeHotplugVolumes" if self.is_declarative else "HotplugVolumes"
         self.do(self.scene.kubevirt(gate))
-        for claim in CLAIM_NAMES:
-            self.do(self.scene.claim(claim))
+        self.scene.provisions = True
+        self.do(self.scene.storage_class())
+        self.do(self.scene.claim(CLAIM_NAMES[0]))
+        self.do(self.scene.unused_claim(CLAIM_NAMES[1]))
         for machine in MACHINES:
             self.do(self.scene.machine(machine))
         self.do(self.scene.settle(list(MACHINES), 3))
@@ -137,6 +147,8 @@ class Sequences(RuleBasedStateMachine):
         match what:
             case "make claim":
                 self.attempt(self.scene.claim(claim))
+            case "make claim that waits for its user":
+                self.attempt(self.scene.unused_claim(claim))
             case "delete claim":
                 self.attempt(self.scene.api.delete(f"{CLAIMS}/{claim}"))
             case "make machine":
@@ -300,8 +312,7 @@ class Sequences(RuleBasedStateMachine):
 
     def expected(self, name: str, claim: str, machine: str) -> set[str]:
         """The reasons that can be true, of what there is to see."""
-        key = (GROUP, NAMESPACE, "virtualmachines", machine)
-        found = self.scene.api.objects.get(key)
+        found = self.scene.api.objects.get((GROUP, NAMESPACE, "virtualmachines", machine))
         rivals = [
             each["spec"]["virtualMachineName"]
             for other, each in self.scene.hotplugs().items()
@@ -310,17 +321,18 @@ class Sequences(RuleBasedStateMachine):
         expected = {"Duplicate"} if machine in rivals else set()
         if found is None:
             return expected | {"VirtualMachineNotFound"}
+        key = ("/api/v1", NAMESPACE, "persistentvolumeclaims", claim)
         has_entry = any(each[0] == claim for each in self.scene.entries(machine))
         has_entry |= claim in self.scene.given_by_others(machine)
         if not has_entry:
-            has_claim = ("/api/v1", NAMESPACE, "persistentvolumeclaims", claim) in (
-                self.scene.api.objects
-            )
-            expected |= set() if has_claim else {"ClaimNotFound"}
+            if key not in self.scene.api.objects:
+                expected.add("ClaimNotFound")
+            elif "volumeName" not in self.scene.api.objects[key]["spec"]:
+                runs = found["spec"]["runStrategy"] == "Always"
+                expected |= {"ClaimNotBound"} if rivals or not runs else set()
             expected |= {"ClaimInUse"} if set(rivals) - {machine} else set()
             moved = (f"{RESTORED}{claim}", SERIALS[claim]) in self.scene.entries(machine)
             return expected | ({"VolumeMoved", "SerialInUse"} if moved else set())
-        key = ("/api/v1", NAMESPACE, "persistentvolumeclaims", claim)
         expected |= set() if key in self.scene.api.objects else {"ClaimNotFound"}
         if found["spec"]["runStrategy"] != "Always":
             return expected | {"VirtualMachineStopped"}

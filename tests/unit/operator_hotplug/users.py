@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
+from csi_lvm_iscsi.model import names
 from csi_lvm_iscsi.operator.hotplug import objects
 from csi_lvm_iscsi.storage_client.api_server import ApiError
 from tests.unit.operator_hotplug.kubevirt import (
@@ -28,6 +29,7 @@ Object = dict[str, Any]
 NAMESPACE = "default"
 HOTPLUGS = f"/apis/{objects.API_VERSION}/namespaces/{NAMESPACE}/{objects.PLURAL}"
 CLAIMS = f"/api/v1/namespaces/{NAMESPACE}/persistentvolumeclaims"
+CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
 ATTACHMENTS = "/apis/storage.k8s.io/v1/volumeattachments"
 VOLUMES = "/api/v1/persistentvolumes"
 NODES = "/api/v1/nodes"
@@ -87,6 +89,30 @@ class Users:
         csi = {"csi": {"volumeHandle": f"0123abcd-{name}"}}
         with contextlib.suppress(ApiError):
             await self.api.create(VOLUMES, {"metadata": {"name": volume}, "spec": csi})
+
+    async def storage_class(
+        self, *, driver: str = names.DRIVER, mode: str = "WaitForFirstConsumer"
+    ) -> None:
+        made = {"metadata": {"name": "zonal"}, "provisioner": driver, "volumeBindingMode": mode}
+        await self.api.create(CLASSES, made)
+
+    async def unused_claim(self, name: str) -> None:
+        """A claim of that class that nobody has used yet."""
+        spec = {"storageClassName": "zonal", "accessModes": ["ReadWriteOnce"]}
+        made = {"metadata": {"name": name}, "spec": spec, "status": {"phase": "Pending"}}
+        await self.api.create(CLAIMS, made)
+
+    async def provision(self) -> None:
+        """What the provisioner does with the claims that it was told the nodes of."""
+        for claim in (await self.api.get(CLAIMS))["items"]:
+            annotations, name = claim["metadata"].get("annotations", {}), claim["metadata"]["name"]
+            if objects.SELECTED_NODE not in annotations or "volumeName" in claim["spec"]:
+                continue
+            csi = {"csi": {"volumeHandle": f"0123abcd-{name}"}}
+            with contextlib.suppress(ApiError):
+                await self.api.create(VOLUMES, {"metadata": {"name": f"pv-{name}"}, "spec": csi})
+            await self.api.merge(f"{CLAIMS}/{name}", {"spec": {"volumeName": f"pv-{name}"}})
+            await self.api.merge(f"{CLAIMS}/{name}/status", {"status": {"phase": "Bound"}})
 
     async def machine(self, name: str, *, runs: bool = True) -> None:
         await self.api.create(
