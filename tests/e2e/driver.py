@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from tests.e2e.lab.csi import CallFailed
 from tests.e2e.lab.csi import call as csi_call
+from tests.e2e.lab.errors import HostGone
 from tests.e2e.lab.host import Host
 from tests.e2e.lab.lab import Lab
 
@@ -172,7 +173,7 @@ class Driver:
 
     def stage(self, volume: Volume, node: str) -> None:
         """Log in, and make and mount the file system, as kubelet asks before the first pod."""
-        self._lab.host(node).exec("mkdir", "-p", volume.staging_path).check()
+        self._make_directory(node, volume.staging_path)
         self.node(node, "NodeStageVolume", **self._stage_request(volume, node))
 
     def _stage_request(self, volume: Volume, node: str) -> dict[str, Any]:
@@ -194,7 +195,7 @@ class Driver:
 
     def publish_to_pod(self, volume: Volume, node: str, *, readonly: bool = False) -> None:
         """Bind the volume to where a pod sees it."""
-        self._lab.host(node).exec("mkdir", "-p", f"{DIRECTORY}/published").check()
+        self._make_directory(node, f"{DIRECTORY}/published")
         self.node(
             node,
             "NodePublishVolume",
@@ -202,6 +203,13 @@ class Driver:
             target_path=volume.target_path,
             readonly=readonly,
         )
+
+    def _make_directory(self, node: str, path: str) -> None:
+        """As kubelet does before it calls. A node that loses its power meanwhile makes no call."""
+        try:
+            self._lab.host(node).exec("mkdir", "-p", path).check()
+        except HostGone as error:
+            raise Refused("UNAVAILABLE", str(error)) from error
 
     def unpublish_from_pod(self, volume: Volume, node: str) -> None:
         """Take it away from the pod."""
