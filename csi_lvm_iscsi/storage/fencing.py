@@ -5,8 +5,8 @@ from csi_lvm_iscsi.storage.tgt.target import Target, Tgtd
 
 # A closed connection is listed until its requests in flight are done: milliseconds, or as long as
 # the disk takes. One to a peer that vanished while it was reading has a full send buffer, so that
-# tgtd sees no event of it: it ends when TCP gives it up (`tgt.silence`), or, where that cannot be
-# set, with the third unanswered NOP (`tgt.target.NOP_SECONDS`).
+# tgtd sees no event of it: it ends when TCP gives it up (`tgt.connections`), or, where that cannot
+# be set, with the third unanswered NOP (`tgt.target.NOP_SECONDS`).
 _DRAIN_SECONDS = 40.0
 
 

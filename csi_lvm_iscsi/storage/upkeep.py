@@ -14,7 +14,7 @@ from csi_lvm_iscsi.model.in_flight import InFlight
 from csi_lvm_iscsi.storage.exports import Exports
 from csi_lvm_iscsi.storage.metrics import UpkeepState
 from csi_lvm_iscsi.storage.publications import Publications
-from csi_lvm_iscsi.storage.tgt.silence import limit_silence
+from csi_lvm_iscsi.storage.tgt import connections
 from csi_lvm_iscsi.storage.tgt.version import RunningVersion
 
 _log = structlog.get_logger()
@@ -96,7 +96,7 @@ class Upkeep:
                 while not ended.is_set():
                     await _unless(ended, self._compare())
                     if not ended.is_set():
-                        _limit_silence(pid, descriptor)
+                        _set_up_connections(pid, descriptor)
                         self._ready.set()
                     await _unless(ended, asyncio.sleep(_INTERVAL_SECONDS))
             _log.warning("tgtd ended: exports are rebuilt when it is back")
@@ -202,13 +202,13 @@ class Upkeep:
             os.close(descriptor)
 
 
-def _limit_silence(pid: int, descriptor: int) -> None:
+def _set_up_connections(pid: int, descriptor: int) -> None:
     try:
-        limit_silence(pid, descriptor)
+        connections.set_up(pid, descriptor)
     except OSError as error:
         _log.warning(
-            "a node that vanishes while it reads may hold up all volumes of this host for a "
-            "quarter of an hour: tgtd's connections cannot be limited",
+            "tgtd's connections cannot be set up: a node that vanishes while it reads may hold up "
+            "all volumes of this host for a quarter of an hour",
             error=str(error),
         )
 

@@ -131,7 +131,7 @@ def test_the_main_job_over_restarts_of_all(
     finish_writer(writer, 6)
     assert storage.exec("pgrep", "-x", "tgtd").check().text != before
     assert "version of tgtd unknown" not in storage.log("storage")
-    assert "cannot be limited" not in storage.log("storage")
+    assert "connections cannot be set up" not in storage.log("storage")
 
     for volume in volumes:
         insist(partial(driver.stage, volume, COMPUTE), "UNAVAILABLE")

@@ -98,7 +98,10 @@ def test_a_peer_that_vanished_while_reading_is_fenced(
 def test_a_reader_that_vanished_in_the_middle_of_an_answer_holds_nobody_up(
     lab: Lab, driver: Driver, name: Callable[[], str]
 ) -> None:
-    """tgtd before 1.0.89 does nothing but write to it, over and over, until TCP gives it up."""
+    """tgtd before 1.0.89 does nothing but write to it, over and over, until TCP gives it up.
+
+    Room for whole answers keeps it from that; should there be none, others wait for 5 s.
+    """
     volumes = [driver.create(name(), size=64 * MIB) for _ in range(4)]
     on_one = [each for each in volumes if storage_of(lab, each).name == "storage-1"]
     vanishing, other = on_one[:2]
@@ -111,7 +114,7 @@ def test_a_reader_that_vanished_in_the_middle_of_an_answer_holds_nobody_up(
         lab.host("compute-1").partition()
         longest = longest_answer(beside.wait(90).check().text)
         lab.host("compute-1").heal()
-    assert longest < 10, f"a read of another node took {longest:.1f} s"
+    assert longest < 3, f"a read of another node took {longest:.1f} s"
     reader.wait(120).check()
     driver.detach(vanishing, "compute-1")
     driver.detach(other, "compute-2")

@@ -1,10 +1,9 @@
-"""How long tgtd's connections outlive a node that no longer answers.
+"""tgtd's connections: what is set on them from outside, as tgtd has no options for it.
 
 One thread of tgtd serves all volumes, and before 1.0.89 it does nothing else while an answer does
 not fit into a connection's send buffer: it writes again and again (usr/iscsi/iscsid.c, do_send;
 fujita/tgt 4fcb60f). Where the node has vanished in that moment, no volume of the storage host
-answers until TCP gives the connection up, after a quarter of an hour. tgtd has no option for it,
-so the limit is set on its sockets from outside.
+answers until TCP gives the connection up, after a quarter of an hour.
 """
 
 import contextlib
@@ -16,28 +15,35 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SILENCE_SECONDS = 5
-"""Shorter than a node's ping takes to be missed (10 s): other nodes' sessions stay."""
+"""What is sent and not acknowledged for so long ends the connection. It is shorter than a node's
+ping takes to be missed (10 s): other nodes' sessions stay."""
 
+SEND_BUFFER_BYTES = 1 << 20
+"""tgtd is called to write when a third is free (net/core/stream.c, sk_stream_write_space), of twice
+this (socket(7), SO_SNDBUF): more than open-iscsi lets it send at once, 256 KiB (README,
+node.conn[0].iscsi.MaxRecvDataSegmentLength). By itself it grows to 4 MiB (tcp(7), tcp_wmem)."""
+
+_SO_SNDBUFFORCE = 32  # include/uapi/asm-generic/socket.h: beyond net.core.wmem_max
 _PIDFD_GETFD = 438  # the same on every architecture: include/uapi/asm-generic/unistd.h
 
 
-def limit_silence(pid: int, pidfd: int) -> None:
-    """Let the process's TCP connections end when what they sent was not acknowledged for
-    SILENCE_SECONDS. Those that are accepted later inherit it of their listener.
+def set_up(pid: int, pidfd: int) -> None:
+    """Give the process's TCP connections these limits. Those that are accepted later inherit them
+    of their listener.
 
-    tcp(7), TCP_USER_TIMEOUT; pidfd_getfd(2), which is of Linux 5.6 and needs CAP_SYS_PTRACE.
-    Raises OSError.
+    tcp(7), TCP_USER_TIMEOUT; socket(7), SO_SNDBUFFORCE; pidfd_getfd(2), which is of Linux 5.6 and
+    needs CAP_SYS_PTRACE. Raises OSError.
     """
     with _whatever_ends_meanwhile():
         for entry in Path(f"/proc/{pid}/fd").iterdir():
             with _whatever_ends_meanwhile():
                 if str(entry.readlink()).startswith("socket:"):
-                    _limit(_duplicate(pidfd, int(entry.name)))
+                    _set_up(_duplicate(pidfd, int(entry.name)))
 
 
 @contextlib.contextmanager
 def _whatever_ends_meanwhile() -> Iterator[None]:
-    """What the process closes while we look needs no limit, nor does a process that ends."""
+    """What the process closes while we look needs no limits, nor does a process that ends."""
     try:
         yield
     except OSError as error:
@@ -45,12 +51,13 @@ def _whatever_ends_meanwhile() -> Iterator[None]:
             raise
 
 
-def _limit(descriptor: int) -> None:
+def _set_up(descriptor: int) -> None:
     with socket.socket(fileno=descriptor) as connection:
         internet = connection.family in (socket.AF_INET, socket.AF_INET6)
         if internet and connection.type == socket.SOCK_STREAM:
             milliseconds = SILENCE_SECONDS * 1000
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+            connection.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, SEND_BUFFER_BYTES)
 
 
 def _duplicate(pidfd: int, descriptor: int) -> int:

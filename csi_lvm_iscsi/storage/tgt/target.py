@@ -14,8 +14,8 @@ PRODUCT = "VOLUME"
 
 # tgtd asks each initiator for a sign of life this often, and closes the connection when more than
 # _NOP_COUNT went unanswered (usr/iscsi/iscsi_tcp.c, iscsi_tcp_nop_work_handler): a node that hangs
-# though its kernel acknowledges what it gets; and every one that vanished, where `silence` cannot
-# see to that.
+# though its kernel acknowledges what it gets; and every one that vanished, where `connections`
+# cannot see to that.
 NOP_SECONDS = 5
 _NOP_COUNT = 2
 

@@ -1,4 +1,4 @@
-"""TCP_USER_TIMEOUT on the sockets of another process."""
+"""What is set on the sockets of another process."""
 
 import errno
 import os
@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from csi_lvm_iscsi.storage.tgt import silence
-from csi_lvm_iscsi.storage.tgt.silence import SILENCE_SECONDS, limit_silence
+from csi_lvm_iscsi.storage.tgt import connections
+from csi_lvm_iscsi.storage.tgt.connections import SEND_BUFFER_BYTES, SILENCE_SECONDS, set_up
 
 # Listens as tgtd does, and tells of its listener, of a connection that was there before, and of one
-# that came later, how long they wait. With descriptors of other kinds, which are passed over.
+# that came later, what they have. With descriptors of other kinds, which are passed over.
 SERVER = """
 import socket
 listener = socket.create_server(("127.0.0.1", 0))
@@ -25,7 +25,8 @@ print("ready", flush=True)
 input()
 late = accepted()
 for each in (listener, early[1], late[1]):
-    print(each.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT), flush=True)
+    print(each.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT))
+    print(each.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF), flush=True)
 """
 
 
@@ -45,10 +46,11 @@ def test_a_process_gets_the_limit_for_its_connections_and_later_ones(
     server: subprocess.Popen[str],
 ) -> None:
     pidfd = os.pidfd_open(server.pid)
-    limit_silence(server.pid, pidfd)
+    set_up(server.pid, pidfd)
     os.close(pidfd)
     told, _ = server.communicate("go on\n", timeout=10)
-    assert told.split() == [str(SILENCE_SECONDS * 1000)] * 3
+    limits = SILENCE_SECONDS * 1000, 2 * SEND_BUFFER_BYTES
+    assert [int(each) for each in told.split()] == [*limits] * 3
 
 
 def test_a_process_that_has_ended_is_no_error(server: subprocess.Popen[str]) -> None:
@@ -57,7 +59,7 @@ def test_a_process_that_has_ended_is_no_error(server: subprocess.Popen[str]) -> 
     server.wait()
     proc = Path("/proc") / str(server.pid)
     assert not proc.exists()
-    limit_silence(server.pid, pidfd)
+    set_up(server.pid, pidfd)
     os.close(pidfd)
 
 
@@ -68,10 +70,10 @@ def test_what_is_closed_meanwhile_is_passed_over_and_other_errors_are_not(
         def duplicate(*_: int) -> int:
             raise OSError(number, os.strerror(number))
 
-        monkeypatch.setattr(silence, "_duplicate", duplicate)
+        monkeypatch.setattr(connections, "_duplicate", duplicate)
 
     fail(errno.EBADF)
-    limit_silence(server.pid, 0)
+    set_up(server.pid, 0)
     fail(errno.EPERM)
     with pytest.raises(PermissionError):
-        limit_silence(server.pid, 0)
+        set_up(server.pid, 0)
