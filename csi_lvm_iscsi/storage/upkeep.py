@@ -94,6 +94,8 @@ class Upkeep:
         try:
             async with self._life(pid, descriptor) as ended:
                 while not ended.is_set():
+                    # Without it tgtd may be too busy to answer.
+                    _set_up_connections(pid, descriptor)
                     await _unless(ended, self._compare())
                     if not ended.is_set():
                         _set_up_connections(pid, descriptor)

@@ -6,6 +6,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -14,6 +15,7 @@ from tests.e2e.guest.guest import HOST_MEMORY_MIB
 from tests.e2e.lab import csi, prerequisites
 from tests.e2e.lab.errors import LabError
 from tests.e2e.lab.lab import DEFAULT_DIRECTORY, Lab
+from tests.e2e.lab.topology import DataNetwork
 from tests.e2e.leftovers import clear, leftovers
 
 
@@ -44,8 +46,8 @@ def driver(lab: Lab, call: Callable[[str, str, str], str]) -> Iterator[Driver]:
     driver = Driver(lab, call)
     yield driver
     for host in lab.hosts.values():  # one that failed may have left its partition
-        if host.partitioned:
-            host.heal()
+        for network in get_args(DataNetwork):
+            host.heal(network)
     try:
         left = leftovers(lab)
     except LabError as error:

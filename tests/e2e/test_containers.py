@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from csi_lvm_iscsi.storage.tgt.connections import SEND_BUFFER_BYTES
 from tests.e2e.driver import MIB, Driver, checksum, insist, write_pattern
 from tests.e2e.lab import csi, prerequisites
 from tests.e2e.lab.containers import PODS, REGISTRATION, SOCKETS
@@ -132,6 +133,8 @@ def test_the_main_job_over_restarts_of_all(
     assert storage.exec("pgrep", "-x", "tgtd").check().text != before
     assert "version of tgtd unknown" not in storage.log("storage")
     assert "connections cannot be set up" not in storage.log("storage")
+    listening = storage.exec("ss", "-tlnm", "sport = :3260").check().text
+    assert f"tb{2 * SEND_BUFFER_BYTES}," in listening, listening
 
     for volume in volumes:
         insist(partial(driver.stage, volume, COMPUTE), "UNAVAILABLE")

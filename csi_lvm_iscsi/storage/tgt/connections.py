@@ -14,14 +14,15 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-SILENCE_SECONDS = 5
-"""What is sent and not acknowledged for so long ends the connection. It is shorter than a node's
-ping takes to be missed (10 s): other nodes' sessions stay."""
+SILENCE_SECONDS = 4
+"""A connection ends when its node has acknowledged nothing that was sent, or taken nothing, for so
+long. Other nodes' sessions outlast that: they count to 10 s, of which 5 may be over (open-iscsi's
+noop_out_interval and noop_out_timeout)."""
 
 SEND_BUFFER_BYTES = 1 << 20
 """tgtd is called to write when a third is free (net/core/stream.c, sk_stream_write_space), of twice
-this (socket(7), SO_SNDBUF): more than open-iscsi lets it send at once, 256 KiB (README,
-node.conn[0].iscsi.MaxRecvDataSegmentLength). By itself it grows to 4 MiB (tcp(7), tcp_wmem)."""
+this (socket(7), SO_SNDBUF): more than open-iscsi lets it send at once, 256 KiB by default
+(node.conn[0].iscsi.MaxRecvDataSegmentLength). By itself it grows to 4 MiB (tcp(7), tcp_wmem)."""
 
 _SO_SNDBUFFORCE = 32  # include/uapi/asm-generic/socket.h: beyond net.core.wmem_max
 _PIDFD_GETFD = 438  # the same on every architecture: include/uapi/asm-generic/unistd.h
@@ -47,12 +48,18 @@ def _whatever_ends_meanwhile() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.EBADF, errno.ESRCH):
+        # ENOTSOCK: its number went to another file at once.
+        if error.errno not in (errno.ENOENT, errno.EBADF, errno.ESRCH, errno.ENOTSOCK):
             raise
 
 
 def _set_up(descriptor: int) -> None:
-    with socket.socket(fileno=descriptor) as connection:
+    try:
+        connection = socket.socket(fileno=descriptor)
+    except OSError:
+        os.close(descriptor)  # it may be a logical volume, which must not stay open
+        raise
+    with connection:
         internet = connection.family in (socket.AF_INET, socket.AF_INET6)
         if internet and connection.type == socket.SOCK_STREAM:
             milliseconds = SILENCE_SECONDS * 1000

@@ -42,6 +42,7 @@ def server() -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="larger buffers than net.core.wmem_max are root's")
 def test_a_process_gets_the_limit_for_its_connections_and_later_ones(
     server: subprocess.Popen[str],
 ) -> None:
@@ -77,3 +78,21 @@ def test_what_is_closed_meanwhile_is_passed_over_and_other_errors_are_not(
     fail(errno.EPERM)
     with pytest.raises(PermissionError):
         set_up(server.pid, 0)
+
+
+def test_what_is_no_socket_any_more_is_passed_over_and_closed(
+    server: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process closed it, and opened a file by the same number."""
+    opened: list[int] = []
+
+    def duplicate(*_: int) -> int:
+        opened.append(os.open("/dev/null", os.O_RDONLY))
+        return opened[-1]
+
+    monkeypatch.setattr(connections, "_duplicate", duplicate)
+    set_up(server.pid, 0)
+    assert opened
+    for descriptor in opened:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(descriptor)

@@ -19,6 +19,7 @@ from csi_lvm_iscsi.model.errors import Unavailable
 from csi_lvm_iscsi.model.in_flight import InFlight
 from csi_lvm_iscsi.storage import upkeep
 from csi_lvm_iscsi.storage.grants import Grant, GrantRecords
+from csi_lvm_iscsi.storage.tgt import connections
 from csi_lvm_iscsi.storage.tgt.socket import Mode, Op
 from csi_lvm_iscsi.storage.tgt.version import RunningVersion
 from csi_lvm_iscsi.storage.upkeep import Upkeep
@@ -94,6 +95,21 @@ async def test_what_tgtd_did_not_answer_is_asked_again_before_the_portals(tmp_pa
         await kept.ready()
     assert tgtd.made == ["TARGET", "LOGICAL_UNIT", "ACCOUNT", "PORTAL"]
     assert (kept.state.rebuilt, kept.state.broken) == (1, 0)
+
+
+async def test_connections_are_set_up_before_tgtd_is_asked_and_when_portals_are_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _show_device(tmp_path, _uuid(ACTIONS))
+    tgtd, had = Tgtd(), list[tuple[int, str]]()
+
+    def set_up(pid: int, _: int) -> None:
+        had.append((pid, tgtd.made[-1] if tgtd.made else ""))
+
+    monkeypatch.setattr(connections, "set_up", set_up)
+    async with running(tgtd, Lvm(), tmp_path) as kept:
+        await kept.ready()
+        assert had == [(os.getpid(), ""), (os.getpid(), "PORTAL")]
 
 
 async def test_a_volume_that_hangs_keeps_no_portal_shut(
