@@ -90,7 +90,7 @@ async def _of_a_claim_without_a_volume(admin: Admin, machines: Machines) -> None
     }
     await admin.create(CLAIMS, {"metadata": {"name": "unused"}, "spec": spec})
     await make_hotplug(admin, "unused", _MACHINE)
-    await until(lambda: f"for node {NODE}" in machines.message("unused"))
+    await until(lambda: machines.message("unused").endswith(f"made for node {NODE}."))
     claim = await admin.get(f"{CLAIMS}/unused")
     assert claim["metadata"]["annotations"][SELECTED_NODE] == NODE
     await admin.delete(f"{HOTPLUGS}/unused")

@@ -306,6 +306,8 @@ def test_the_scheduler_looks_for_capacity_where_it_is_published(*, zones: bool) 
     (provisioner,) = [each for each in containers if each["name"] == "provisioner"]
     assert driver["spec"]["storageCapacity"] is zones
     assert ("--enable-capacity" in provisioner["args"]) is zones
+    # A volume in another zone than the node's would be of no use there.
+    assert ("--strict-topology" in provisioner["args"]) is zones
 
 
 def test_zones_reach_all_that_must_know() -> None:

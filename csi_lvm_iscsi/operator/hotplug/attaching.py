@@ -30,10 +30,13 @@ def _decide(world: World) -> Decision:
     if world.addition:
         # Another's request for the same claim is waited for, too: its entry then tells whose it is.
         return _with_checks(world, _requested(world, world.addition.name))
-    if found := prechecks.first(world):
-        decided = _held_up(world, found)
-        return _with_node(world, decided) if found.reason is Reason.CLAIM_NOT_BOUND else decided
-    return _passed(_ask(world))
+    in_the_way = prechecks.findings(world)
+    if not in_the_way:
+        return _passed(_ask(world))
+    decided = _held_up(world, in_the_way[0])
+    if [each.reason for each in in_the_way] == [Reason.CLAIM_NOT_BOUND]:
+        return _with_node(world, decided)
+    return decided
 
 
 def _held_up(world: World, found: prechecks.Finding) -> Decision:
@@ -50,13 +53,15 @@ def _held_up(world: World, found: prechecks.Finding) -> Decision:
 
 
 def _with_node(world: World, decided: Decision) -> Decision:
-    """The same of a claim without a volume: with that made for the node of the machine, where
-    that is for us to say."""
+    """The same of a claim without a volume, where nothing else is in the way: with that made for
+    the node of the machine, if that is for us to say."""
     if not unbound.node_to_choose(world):
         return decided
-    decided = replace(decided, action=Action.CHOOSE_NODE)
     refusal = world.refused(Action.CHOOSE_NODE)
-    return refused(decided, refusal) if refusal else decided
+    if refusal is None:
+        return replace(decided, action=Action.CHOOSE_NODE)
+    action = Action.CHOOSE_NODE if refusal.is_due else None
+    return replace(decided, action=action, message=f"{decided.message} {refusal.message}")
 
 
 def _with_checks(world: World, decided: Decision) -> Decision:

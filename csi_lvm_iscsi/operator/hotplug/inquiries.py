@@ -101,10 +101,10 @@ class Inquiries:
                 yield each
 
     async def rivals(self, world: World) -> World:
-        """The world with the pods of others that use its claim, where that is for one user. Raises
-        DriverError."""
+        """The world with the pods of others that use its claim, where that is for one user, or has
+        no volume yet. Raises DriverError."""
         hotplug, claim = world.hotplug, world.claim
-        if claim is None or claim.is_for_many(read_only=hotplug.read_only):
+        if claim is None or (claim.is_bound and claim.is_for_many(read_only=hotplug.read_only)):
             return world
         found = await self._api.get(f"/api/v1/namespaces/{hotplug.namespace}/pods")
         using = pods.others(found["items"], hotplug.claim, hotplug.machine)

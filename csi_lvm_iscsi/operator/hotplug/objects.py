@@ -174,6 +174,9 @@ class StorageClass:
     waits_for_user: bool
     """Whether a volume is made when it is known on which node it is used first."""
 
+    is_restricted: bool
+    """Whether it names the zones in which that node has to be."""
+
     @classmethod
     def of(cls, found: Object) -> "StorageClass":
         """Read an object."""
@@ -181,6 +184,7 @@ class StorageClass:
             key=key_of(found),
             is_ours=found.get("provisioner") == names.DRIVER,
             waits_for_user=found.get("volumeBindingMode") == "WaitForFirstConsumer",
+            is_restricted=bool(found.get("allowedTopologies")),
         )
 
 

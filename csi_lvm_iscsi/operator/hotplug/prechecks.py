@@ -22,9 +22,9 @@ class Finding:
     phase: Phase = Phase.PENDING
 
 
-def first(world: World) -> Finding | None:
-    """The first thing in the way; None where KubeVirt can be asked."""
-    return next(_findings(world), None)
+def findings(world: World) -> list[Finding]:
+    """What is in the way, the first to be told first; empty where KubeVirt can be asked."""
+    return list(_findings(world))
 
 
 def _findings(world: World) -> Iterator[Finding]:
@@ -130,14 +130,14 @@ def _of_claim(world: World) -> Iterator[Finding]:
             f"{world.hotplug.namespace}. It is attached when there is one.",
         )
         return
+    if not claim.is_for_many(read_only=world.hotplug.read_only):
+        yield from _in_use(world)
     if not claim.is_bound:
         yield Finding(
             Reason.CLAIM_NOT_BOUND,
             f"PersistentVolumeClaim {name} has no volume yet (it is {claim.phase or 'new'}). "
             + (quotes.newest(world.told) or unbound.waits_for(world, claim)),
         )
-    if not claim.is_for_many(read_only=world.hotplug.read_only):
-        yield from _in_use(world)
 
 
 def _in_use(world: World) -> Iterator[Finding]:

@@ -59,6 +59,7 @@ async def test_a_stopped_machine_gets_it_made_when_it_runs(scene: Scene) -> None
     ("changes", "words"),
     [
         ({"driver": "disk.example.com"}, "has to be a pod"),
+        ({"allowedTopologies": [{"matchLabelExpressions": []}]}, "has to be a pod"),
         ({"mode": "Immediate"}, "See `kubectl describe pvc new`"),
     ],
 )
@@ -73,15 +74,16 @@ async def test_no_node_is_chosen_where_that_is_not_ours_to_say(
     assert words in message(scene)
 
 
-async def test_a_pod_that_uses_it_has_its_scheduler_choose(scene: Scene) -> None:
+@pytest.mark.parametrize("mode", ["ReadWriteOnce", "ReadWriteMany"])
+async def test_a_pod_that_uses_it_has_its_scheduler_choose(scene: Scene, mode: str) -> None:
     await scene.storage_class()
-    await scene.unused_claim("new")
+    await scene.unused_claim("new", mode)
     volumes = [{"name": "data", "persistentVolumeClaim": {"claimName": "new"}}]
     await scene.api.create(PODS, {"metadata": {"name": "web-0"}, "spec": {"volumes": volumes}})
     await scene.hotplug("new", "new", "c2")
     await scene.settle(["c2"], rounds=3)
     assert await chosen_node(scene) is None
-    assert "and these pods use it: web-0." in message(scene)
+    assert "these pods use it: web-0." in message(scene)
     await scene.api.delete(f"{PODS}/web-0")
     await scene.settle(["c2"], rounds=5)
     assert await chosen_node(scene) == "node-1"
@@ -97,7 +99,41 @@ async def test_of_two_machines_the_one_that_came_first(scene: Scene) -> None:
     await scene.hotplug("second", "new", "c3")
     await scene.settle(["c2", "c3"], rounds=5)
     assert await chosen_node(scene) is None
-    assert "VolumeHotplug first was there before" in message(scene, "second")
+    assert reason(scene, "second") == "ClaimInUse"
+
+
+async def test_of_a_shared_claim_the_machine_that_runs(scene: Scene) -> None:
+    await scene.machine("c3")
+    await scene.storage_class()
+    await scene.unused_claim("new", "ReadWriteMany")
+    await set_strategy(scene, "Halted")
+    await scene.hotplug("first", "new", "c2")
+    await scene.passes(2)
+    await scene.hotplug("second", "new", "c3")
+    await scene.settle(["c2", "c3"], rounds=5)
+    assert await chosen_node(scene) == "node-1"
+
+
+async def test_no_volume_is_made_that_could_not_be_attached(scene: Scene) -> None:
+    await scene.storage_class()
+    await scene.unused_claim("new")
+    for number in range(3):
+        await scene.claim(f"virtio-{number}")
+        await scene.hotplug(f"virtio-{number}", f"virtio-{number}", "c2", bus="virtio")
+    await scene.settle(["c2"], rounds=12)
+    await scene.hotplug("new", "new", "c2", bus="virtio")
+    await scene.settle(["c2"], rounds=3)
+    assert await chosen_node(scene) is None
+
+
+async def test_a_claim_that_was_lost_is_not_made_anew(scene: Scene) -> None:
+    await scene.storage_class()
+    await scene.unused_claim("new")
+    await scene.api.merge(f"{CLAIMS}/new/status", {"status": {"phase": "Lost"}})
+    await scene.hotplug("new", "new", "c2")
+    await scene.settle(["c2"], rounds=3)
+    assert await chosen_node(scene) is None
+    assert "See `kubectl describe pvc new`" in message(scene)
 
 
 async def test_a_node_that_the_provisioner_gave_back_is_chosen_again_later(scene: Scene) -> None:
@@ -129,5 +165,5 @@ async def test_a_refusal_is_told(scene: Scene) -> None:
     scene.api.admit = refuse
     await scene.hotplug("new", "new", "c2")
     await scene.settle(["c2"], rounds=2)
-    assert (phase(scene, "new"), reason(scene, "new")) == ("Failed", "Refused")
+    assert (phase(scene, "new"), reason(scene, "new")) == ("Pending", "ClaimNotBound")
     assert message(scene).endswith("403: the operator may not patch claims")

@@ -91,14 +91,14 @@ class Users:
             await self.api.create(VOLUMES, {"metadata": {"name": volume}, "spec": csi})
 
     async def storage_class(
-        self, *, driver: str = names.DRIVER, mode: str = "WaitForFirstConsumer"
+        self, *, driver: str = names.DRIVER, mode: str = "WaitForFirstConsumer", **more: object
     ) -> None:
         made = {"metadata": {"name": "zonal"}, "provisioner": driver, "volumeBindingMode": mode}
-        await self.api.create(CLASSES, made)
+        await self.api.create(CLASSES, made | more)
 
-    async def unused_claim(self, name: str) -> None:
+    async def unused_claim(self, name: str, mode: str = "ReadWriteOnce") -> None:
         """A claim of that class that nobody has used yet."""
-        spec = {"storageClassName": "zonal", "accessModes": ["ReadWriteOnce"]}
+        spec = {"storageClassName": "zonal", "accessModes": [mode]}
         made = {"metadata": {"name": name}, "spec": spec, "status": {"phase": "Pending"}}
         await self.api.create(CLAIMS, made)
 
