@@ -67,6 +67,7 @@ def _make(
     disk: Path, earlier: Path | None, archives: Sequence[Path], report: Callable[[str], None]
 ) -> None:
     with Workshop(CACHE / "kubernetes" / f"workshop-{disk.stem}") as workshop:
+        workshop.down()  # whoever was killed at work here has left it up
         workshop.earlier = earlier
         workshop.up(
             storage=0,
