@@ -16,13 +16,17 @@ from tests.e2e.lab.lab import Lab
 
 # The first run of hypothesis is always the simplest that there is.
 SHORT, LONG = (3, 14), (25, 40)
+# The short one is the same each time, so that it fails for what was changed; it is one that failed
+# once. New ones are looked for by `make test-chaos`.
+SHORT_SEED = 838467110
 
 
 @pytest.mark.parametrize("length", [SHORT, pytest.param(LONG, marks=pytest.mark.slow)])
 def test_whatever_happens_all_that_is_wanted_is_there_once(
     lab: Lab, driver: Driver, length: tuple[int, int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    chosen = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(2**32))
+    drawn = SHORT_SEED if length == SHORT else random.SystemRandom().randrange(2**32)
+    chosen = int(os.environ.get("CHAOS_SEED") or drawn)
 
     def log(text: str) -> None:
         with capsys.disabled():
