@@ -18,7 +18,8 @@ _STORAGE_LABEL = "csi-lvm-iscsi.node-restriction.kubernetes.io/storage=true"
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_server_takes_every_object(api: cluster.Cluster, variant: str) -> None:
-    """Strictly: an unknown field is an error."""
+    """Strictly: an unknown field is an error. Before the chart is installed by what follows: the
+    variants differ in what nobody can change in a class."""
     objects = rendered(VARIANTS[variant])
     output = api.kubectl(
         "apply", "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict",
