@@ -93,9 +93,9 @@ class Upkeep:
         """Serve one life of tgtd, or as much of it as goes well."""
         try:
             async with self._life(pid, descriptor) as ended:
+                # Without it tgtd may be too busy to answer.
+                _set_up_connections(pid, descriptor)
                 while not ended.is_set():
-                    # Without it tgtd may be too busy to answer.
-                    _set_up_connections(pid, descriptor)
                     await _unless(ended, self._compare())
                     if not ended.is_set():
                         _set_up_connections(pid, descriptor)

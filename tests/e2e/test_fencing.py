@@ -105,9 +105,7 @@ def test_a_reader_that_vanished_in_the_middle_of_an_answer_holds_nobody_up(
 
     Room for whole answers keeps it from that; should there be none, others wait for 4 s.
     """
-    volumes = [driver.create(name(), size=64 * MIB) for _ in range(4)]
-    on_one = [each for each in volumes if storage_of(lab, each).name == "storage-1"]
-    vanishing, other = on_one[:2]
+    vanishing, other = (driver.create(name(), storageHost="storage-1") for _ in range(2))
     with small_send_buffers(lab.host("storage-1")):
         driver.attach(vanishing, "compute-1")
         driver.attach(other, "compute-2")
@@ -121,7 +119,7 @@ def test_a_reader_that_vanished_in_the_middle_of_an_answer_holds_nobody_up(
     reader.wait(120).check()
     driver.detach(vanishing, "compute-1")
     driver.detach(other, "compute-2")
-    for volume in volumes:
+    for volume in (vanishing, other):
         driver.delete(volume)
 
 

@@ -37,10 +37,9 @@ def unattended(storage: Host) -> Iterator[None]:
 def test_two_luns_swapped_behind_the_drivers_back(
     lab: Lab, driver: Driver, name: Callable[[], str]
 ) -> None:
-    volumes = [driver.create(name(), block=False) for _ in range(4)]
-    on_one = [each for each in volumes if storage_of(lab, each).name == "storage-1"]
-    first, second = on_one[:2]
-    serials = [driver.publish(each, "compute-1")["serial"] for each in (first, second)]
+    volumes = [driver.create(name(), block=False, storageHost="storage-1") for _ in range(2)]
+    first, second = volumes
+    serials = [driver.publish(each, "compute-1")["serial"] for each in volumes]
     storage = lab.host("storage-1")
     with unattended(storage):
         storage.exec("bash", "-c", SWAP, "bash", first.id, second.id, *serials).check()
@@ -48,11 +47,11 @@ def test_two_luns_swapped_behind_the_drivers_back(
             driver.stage(first, "compute-1")
     assert refused.value.code == "FAILED_PRECONDITION"
     assert "another disk" in refused.value.message
-    for volume in (first, second):
+    for volume in volumes:
         header = storage.exec("head", "-c", "65536", f"/dev/vg0/{volume.id}").check().stdout
         assert header == bytes(65536), "a disk that is not the volume's was written to"
     # Published anew, each target serves its own volume again.
-    for volume in (first, second):
+    for volume in volumes:
         driver.unpublish(volume, "compute-1")
         driver.attach(volume, "compute-1")
         driver.detach(volume, "compute-1")
@@ -64,10 +63,10 @@ def test_two_luns_swapped_under_live_sessions(
     lab: Lab, driver: Driver, name: Callable[[], str]
 ) -> None:
     """What the kernel learnt of a disk at its scan is no proof: it is asked again before use."""
-    volumes = [driver.create(name()) for _ in range(4)]
-    first, second = [each for each in volumes if storage_of(lab, each).name == "storage-1"][:2]
-    serials = [driver.publish(each, "compute-1")["serial"] for each in (first, second)]
-    for volume in (first, second):
+    volumes = [driver.create(name(), storageHost="storage-1") for _ in range(2)]
+    first, second = volumes
+    serials = [driver.publish(each, "compute-1")["serial"] for each in volumes]
+    for volume in volumes:
         driver.stage(volume, "compute-1")
     storage = lab.host("storage-1")
     with unattended(storage):
@@ -76,7 +75,7 @@ def test_two_luns_swapped_under_live_sessions(
             driver.publish_to_pod(first, "compute-1")
     assert refused.value.code == "FAILED_PRECONDITION"
     assert "serial number" in refused.value.message
-    for volume in (first, second):
+    for volume in volumes:
         driver.unstage(volume, "compute-1")
         driver.unpublish(volume, "compute-1")
     for volume in volumes:

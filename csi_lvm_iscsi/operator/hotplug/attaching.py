@@ -30,7 +30,7 @@ def _decide(world: World) -> Decision:
     if world.addition:
         # Another's request for the same claim is waited for, too: its entry then tells whose it is.
         return _with_checks(world, _requested(world, world.addition.name))
-    in_the_way = prechecks.findings(world)
+    in_the_way = list(prechecks.findings(world))
     if not in_the_way:
         return _passed(_ask(world))
     decided = _held_up(world, in_the_way[0])

@@ -16,7 +16,7 @@ FINALIZER = f"{names.DRIVER}/hotplug"
 _NEWEST = (99, 0)
 SELECTED_NODE = "volume.kubernetes.io/selected-node"
 """On a claim: the node for which its volume is to be made. The scheduler writes it for a pod
-(pkg/controller/volume/persistentvolume/storagehelpers/util.go in k8s.io/component-helpers)."""
+(k8s.io/component-helpers, storage/volume/pv_helpers.go)."""
 
 SERIAL_LENGTH = 20
 """What virtio-blk and KubeVirt have room for."""

@@ -22,12 +22,8 @@ class Finding:
     phase: Phase = Phase.PENDING
 
 
-def findings(world: World) -> list[Finding]:
-    """What is in the way, the first to be told first; empty where KubeVirt can be asked."""
-    return list(_findings(world))
-
-
-def _findings(world: World) -> Iterator[Finding]:
+def findings(world: World) -> Iterator[Finding]:
+    """What is in the way, the first to be told first; nothing where KubeVirt can be asked."""
     yield from _of_kubevirt(world)
     yield from _of_serial(world)
     yield from _of_machine(world)

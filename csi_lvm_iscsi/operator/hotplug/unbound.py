@@ -39,8 +39,8 @@ def _is_for_us(known: StorageClass) -> bool:
 
 def _user(world: World, known: StorageClass) -> str:
     if not _is_for_us(known):
-        whose = "allowedTopologies" if known.is_ours else "a class of another driver"
-        return f", which has to be a pod: this operator chooses no node where there is {whose}."
+        kind = "with allowedTopologies" if known.is_ours else "of another driver"
+        return f", which has to be a pod: this operator chooses no node for classes {kind}."
     if world.rivals:
         return f", and these pods use it: {', '.join(world.rivals)}."
     if world.running is None:

@@ -86,9 +86,12 @@ class Users:
         spec = {"volumeName": volume, "accessModes": list(modes or ("ReadWriteOnce",))}
         made = {"metadata": {"name": name}, "spec": spec, "status": {"phase": phase}}
         await self.api.create(CLAIMS, made)
-        csi = {"csi": {"volumeHandle": f"0123abcd-{name}"}}
-        with contextlib.suppress(ApiError):
-            await self.api.create(VOLUMES, {"metadata": {"name": volume}, "spec": csi})
+        await self._make_volume(name)
+
+    async def _make_volume(self, claim: str) -> None:
+        csi = {"csi": {"volumeHandle": f"0123abcd-{claim}"}}
+        with contextlib.suppress(ApiError):  # it is there: a volume outlives its claim
+            await self.api.create(VOLUMES, {"metadata": {"name": f"pv-{claim}"}, "spec": csi})
 
     async def storage_class(
         self, *, driver: str = names.DRIVER, mode: str = "WaitForFirstConsumer", **more: object
@@ -108,9 +111,7 @@ class Users:
             annotations, name = claim["metadata"].get("annotations", {}), claim["metadata"]["name"]
             if objects.SELECTED_NODE not in annotations or "volumeName" in claim["spec"]:
                 continue
-            csi = {"csi": {"volumeHandle": f"0123abcd-{name}"}}
-            with contextlib.suppress(ApiError):
-                await self.api.create(VOLUMES, {"metadata": {"name": f"pv-{name}"}, "spec": csi})
+            await self._make_volume(name)
             await self.api.merge(f"{CLAIMS}/{name}", {"spec": {"volumeName": f"pv-{name}"}})
             await self.api.merge(f"{CLAIMS}/{name}/status", {"status": {"phase": "Bound"}})
 
