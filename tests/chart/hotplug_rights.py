@@ -18,14 +18,14 @@ from tests.chart.virtual_machines import (
     kubevirt_in,
     make_claim,
     make_hotplug,
+    make_unused_claim,
     scene,
     until,
 )
 from tests.unit.operator_hotplug.kubevirt import NODE, apply_request
+from tests.unit.operator_hotplug.users import ATTACHMENTS, CLASSES
 
 _MACHINE = "rights"
-_CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
-_ATTACHMENTS = "/apis/storage.k8s.io/v1/volumeattachments"
 
 
 async def use(installed: cluster.Cluster, admin: Admin) -> None:
@@ -57,7 +57,7 @@ async def _of_a_claim_in_use(admin: Admin, machines: Machines) -> None:
     await make_claim(admin, "used")
     source = {"persistentVolumeName": "pv-used"}
     spec = {"attacher": "csi-lvm-iscsi.github.io", "nodeName": "node-9", "source": source}
-    await admin.create(_ATTACHMENTS, {"metadata": {"name": "used"}, "spec": spec})
+    await admin.create(ATTACHMENTS, {"metadata": {"name": "used"}, "spec": spec})
     pod = {
         "metadata": {"name": "user"},
         "spec": {
@@ -72,7 +72,7 @@ async def _of_a_claim_in_use(admin: Admin, machines: Machines) -> None:
     await until(lambda: "user" in machines.message("used"))
     assert machines.reason("used") == "ClaimInUse"
     await admin.delete(f"{HOTPLUGS}/used")
-    await admin.delete(f"{_ATTACHMENTS}/used")
+    await admin.delete(f"{ATTACHMENTS}/used")
     await admin.delete(f"{pods}/user")
 
 
@@ -82,20 +82,15 @@ async def _of_a_claim_without_a_volume(admin: Admin, machines: Machines) -> None
         "provisioner": DRIVER,
         "volumeBindingMode": "WaitForFirstConsumer",
     }
-    await admin.create(_CLASSES, late)
-    spec = {
-        "storageClassName": "late",
-        "accessModes": ["ReadWriteOnce"],
-        "resources": {"requests": {"storage": "64Mi"}},
-    }
-    await admin.create(CLAIMS, {"metadata": {"name": "unused"}, "spec": spec})
+    await admin.create(CLASSES, late)
+    await make_unused_claim(admin, "unused", "late")
     await make_hotplug(admin, "unused", _MACHINE)
     await until(lambda: machines.message("unused").endswith(f"made for node {NODE}."))
     claim = await admin.get(f"{CLAIMS}/unused")
     assert claim["metadata"]["annotations"][SELECTED_NODE] == NODE
     await admin.delete(f"{HOTPLUGS}/unused")
     await admin.delete(f"{CLAIMS}/unused")
-    await admin.delete(f"{_CLASSES}/late")
+    await admin.delete(f"{CLASSES}/late")
 
 
 async def _of_subresources(admin: Admin, machines: Machines) -> None:

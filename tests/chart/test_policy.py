@@ -13,7 +13,7 @@ import pytest
 from csi_lvm_iscsi.operator.hotplug.objects import SELECTED_NODE
 from csi_lvm_iscsi.storage_client.api_server import ApiError
 from tests.chart import cluster
-from tests.chart.virtual_machines import CLAIMS, Admin, connect
+from tests.chart.virtual_machines import CLAIMS, Admin, connect, make_unused_claim
 
 _CLAIM = f"{CLAIMS}/guarded"
 _OWNER = {"apiVersion": "v1", "kind": "Pod", "name": "gone", "uid": "0"}
@@ -35,13 +35,8 @@ async def operator(
     installed: cluster.Cluster, admin: Admin, tmp_path: Path
 ) -> AsyncIterator[Admin]:
     """The operator's account, and a claim without a volume; once the policy is in force."""
-    metadata = {"name": "guarded", "annotations": {"other": "here"}}
-    spec = {
-        "storageClassName": "csi-lvm-iscsi-thin",
-        "accessModes": ["ReadWriteOnce"],
-        "resources": {"requests": {"storage": "1Gi"}},
-    }
-    await admin.create(CLAIMS, {"metadata": metadata, "spec": spec})
+    annotations = {"other": "here"}
+    await make_unused_claim(admin, "guarded", "csi-lvm-iscsi-thin", annotations=annotations)
     api = await connect(installed.kubeconfig_of("csi-lvm-iscsi-operator", tmp_path))
     async with asyncio.timeout(30):
         while not await _is_denied(api, {"metadata": {"labels": {"try": "it"}}}):  # noqa: ASYNC110 - nothing tells

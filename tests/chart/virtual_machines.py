@@ -210,6 +210,16 @@ async def make_claim(api: Admin, name: str) -> None:
     await api.replace(f"{CLAIMS}/{name}/status", {**claim, "status": {"phase": "Bound"}})
 
 
+async def make_unused_claim(api: Admin, name: str, storage_class: str, **metadata: Any) -> None:  # noqa: ANN401
+    """A claim without a volume, of a class."""
+    spec = {
+        "storageClassName": storage_class,
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": "1Gi"}},
+    }
+    await api.create(CLAIMS, {"metadata": {"name": name, **metadata}, "spec": spec})
+
+
 async def make_hotplug(api: Admin, claim: str, machine: str) -> float:
     """A VolumeHotplug of the claim's name; the time when it was there."""
     made = {
